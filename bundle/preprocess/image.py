@@ -1,0 +1,193 @@
+"""Encoded picture -> uint8 pixels of the size a model wants.
+
+The header is read first (Pillow, no decoding), so a picture over the limits costs nothing; OpenCV then decodes,
+about twice as fast. A picture is taken as a person sees it: EXIF orientation is applied, transparency lies on
+white, 16 bits are scaled to 8, CMYK becomes RGB, and of an animation the first frame counts.
+Casting, normalisation and layout change are in the graph. Knows nothing of models or HTTP.
+"""
+
+import io
+from dataclasses import dataclass
+from typing import Literal
+
+import cv2
+import numpy as np
+from PIL import (
+    Image,
+    TiffImagePlugin,  # noqa: F401 - importing these two registers their formats
+    UnidentifiedImageError,
+    WebPImagePlugin,  # noqa: F401
+)
+from pydantic import Field
+
+from bundle.errors import BadInput, InputTooLarge
+from bundle.preprocess.prepared import ImageSource, Limits, Prepared
+from bundle.spec import Spec
+from bundle.tensors import Array
+
+Image.preinit()  # registers the other formats now, not in the first requests of several threads at once
+cv2.setNumThreads(1)  # callers run several pictures side by side; threads inside one would only compete
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # a bad upload is answered, not logged by a codec
+
+FORMATS = {
+    "BMP": "image/bmp",
+    "GIF": "image/gif",
+    "JPEG": "image/jpeg",
+    "PNG": "image/png",
+    "TIFF": "image/tiff",
+    "WEBP": "image/webp",
+}
+"""Pillow's name of each format that is read -> its media type."""
+JPEGS = ("JPEG", "MPO")  # Pillow calls the JPEG of many cameras MPO
+
+ORIENTATION_TAG = 0x0112
+UPRIGHT = {  # EXIF orientation -> what makes the picture upright
+    2: lambda image_HWC: image_HWC[:, ::-1],
+    3: lambda image_HWC: image_HWC[::-1, ::-1],
+    4: lambda image_HWC: image_HWC[::-1],
+    5: lambda image_HWC: image_HWC.swapaxes(0, 1),
+    6: lambda image_HWC: image_HWC.swapaxes(0, 1)[:, ::-1],
+    7: lambda image_HWC: image_HWC.swapaxes(0, 1)[::-1, ::-1],
+    8: lambda image_HWC: image_HWC.swapaxes(0, 1)[::-1],
+}
+REDUCED = {  # libjpeg decodes straight to 1/2, 1/4 or 1/8 of the size, which saves most of the work on photographs
+    8: (cv2.IMREAD_REDUCED_COLOR_8, cv2.IMREAD_REDUCED_GRAYSCALE_8),
+    4: (cv2.IMREAD_REDUCED_COLOR_4, cv2.IMREAD_REDUCED_GRAYSCALE_4),
+    2: (cv2.IMREAD_REDUCED_COLOR_2, cv2.IMREAD_REDUCED_GRAYSCALE_2),
+}
+
+
+class ImageResize(Spec):
+    """Decode and stretch to a fixed size; the aspect ratio is not kept.
+
+    Gives `image`: uint8 [height, width, channels].
+    """
+
+    kind: Literal["image-resize"] = "image-resize"
+    height_px: int = Field(ge=1, le=8192)
+    width_px: int = Field(ge=1, le=8192)
+    color: Literal["rgb", "grey"] = "rgb"
+
+    @property
+    def channels(self) -> int:
+        """3 for rgb, 1 for grey."""
+        return 3 if self.color == "rgb" else 1
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a picture says of itself before it is decoded; size as stored, before orientation."""
+
+    format: str
+    height_px: int
+    width_px: int
+    orientation: int
+    has_alpha: bool
+
+
+def prepare_image(spec: ImageResize, raw: bytes, limits: Limits) -> Prepared:
+    """Decode a picture and resize it: the row `image`, uint8 [height, width, channels].
+
+    Raises:
+        BadInput: empty, not a picture, a format that is not read, truncated or damaged.
+        InputTooLarge: more bytes or more pixels than the limits allow.
+    """
+    header = read_header(raw, limits)
+    image_HWC = _upright(_decode(raw, header, spec), header.orientation)
+    source = _source(header)
+    resized_HWC = _resize(image_HWC, spec.height_px, spec.width_px)
+    return Prepared({"image": resized_HWC.reshape(spec.height_px, spec.width_px, spec.channels)}, source)
+
+
+def read_header(raw: bytes, limits: Limits) -> Header:
+    """Read format, size and orientation without decoding, and hold the limits."""
+    if not raw:
+        raise BadInput("the picture is empty (0 bytes); send the bytes of a JPEG, PNG, WebP, BMP, TIFF or GIF file")
+    if len(raw) > limits.max_bytes:
+        raise InputTooLarge(f"the picture has {len(raw)} bytes; at most {limits.max_bytes} are read")
+    try:
+        with Image.open(io.BytesIO(raw), formats=list(FORMATS)) as picture:
+            width_px, height_px = picture.size
+            if width_px * height_px > limits.max_pixels:
+                raise InputTooLarge(
+                    f"the picture is {width_px} x {height_px} pixels; at most {limits.max_pixels} pixels are decoded"
+                )
+            has_alpha = "A" in picture.getbands() or "transparency" in picture.info
+            orientation = picture.getexif().get(ORIENTATION_TAG, 1) if "exif" in picture.info or _is_tiff(raw) else 1
+            return Header(str(picture.format), height_px, width_px, int(orientation), has_alpha)
+    except Image.DecompressionBombError as cause:
+        raise InputTooLarge(f"{cause}; at most {limits.max_pixels} pixels are decoded") from None
+    except UnidentifiedImageError:
+        raise BadInput(
+            f"these {len(raw)} bytes are not a picture that is read here (they begin with {raw[:8]!r}); "
+            "send a JPEG, PNG, WebP, BMP, TIFF or GIF file"
+        ) from None
+    except (OSError, ValueError, SyntaxError, TypeError, OverflowError, EOFError) as cause:
+        raise BadInput(f"the picture's header is damaged: {cause}") from None
+
+
+def _is_tiff(raw: bytes) -> bool:
+    return raw[:4] in (b"II*\0", b"MM\0*")
+
+
+def _source(header: Header) -> ImageSource:
+    turned = header.orientation in (5, 6, 7, 8)
+    size = (header.width_px, header.height_px) if turned else (header.height_px, header.width_px)
+    return ImageSource(*size)
+
+
+def _decode(raw: bytes, header: Header, spec: ImageResize) -> Array:
+    if header.has_alpha:
+        return _flatten(_imdecode(raw, header, cv2.IMREAD_UNCHANGED), spec)
+    flag = cv2.IMREAD_COLOR_RGB if spec.color == "rgb" else cv2.IMREAD_GRAYSCALE
+    if header.format in JPEGS:
+        flag = _reduced_flag(header, spec, flag)
+    return _imdecode(raw, header, flag | cv2.IMREAD_IGNORE_ORIENTATION)
+
+
+def _imdecode(raw: bytes, header: Header, flag: int) -> Array:
+    try:
+        image = cv2.imdecode(np.frombuffer(raw, np.uint8), flag)
+    except cv2.error as cause:
+        raise BadInput(f"the {header.format} picture cannot be decoded: {cause.err}") from None
+    if image is None:
+        raise BadInput(
+            f"the {header.format} picture of {header.width_px} x {header.height_px} pixels cannot be decoded: it is "
+            f"truncated ({len(raw)} bytes arrived), damaged, or of a rare variant"
+        )
+    return image
+
+
+def _reduced_flag(header: Header, spec: ImageResize, full: int) -> int:
+    wanted_px = max(spec.height_px, spec.width_px)  # either side: the picture may still be turned
+    for factor, (color, grey) in REDUCED.items():
+        if min(header.height_px, header.width_px) >= wanted_px * factor:
+            return (color | cv2.IMREAD_COLOR_RGB) if spec.color == "rgb" else grey
+    return full
+
+
+def _flatten(image: Array, spec: ImageResize) -> Array:
+    """Lay a picture that may be transparent, BGR(A) or grey, 8 or 16 bits, on white."""
+    if image.dtype == np.uint16:
+        image = (image // 257).astype(np.uint8)
+    if image.ndim == 2:
+        image = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
+    if image.shape[2] == 4:
+        alpha = image[:, :, 3:].astype(np.uint16)
+        image = ((image[:, :, :3] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB if spec.color == "rgb" else cv2.COLOR_BGR2GRAY)
+
+
+def _upright(image_HWC: Array, orientation: int) -> Array:
+    turn = UPRIGHT.get(orientation)
+    return image_HWC if turn is None else np.ascontiguousarray(turn(image_HWC))
+
+
+def _resize(image_HWC: Array, height_px: int, width_px: int) -> Array:
+    """Area averaging where a side shrinks (no aliasing), then linear interpolation where a side grows."""
+    smaller = (min(width_px, image_HWC.shape[1]), min(height_px, image_HWC.shape[0]))
+    if smaller != (image_HWC.shape[1], image_HWC.shape[0]):
+        image_HWC = cv2.resize(image_HWC, smaller, interpolation=cv2.INTER_AREA)
+    if smaller != (width_px, height_px):
+        image_HWC = cv2.resize(image_HWC, (width_px, height_px), interpolation=cv2.INTER_LINEAR)
+    return image_HWC

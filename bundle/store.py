@@ -1,0 +1,183 @@
+"""Bundles on disk: `<repository>/<name>/<version>/`, there whole or not at all, and believed only after checking.
+
+Knows files, hashes and manifests. Knows nothing of engines: it says whether a bundle may be trusted, not how to run it.
+"""
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+from pydantic import ValidationError
+
+from bundle.errors import BundleError
+from bundle.golden import Golden, read_golden
+from bundle.manifest import SCHEMA_VERSION, Artefact, Manifest
+
+MANIFEST_FILE = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A folder whose manifest, hashes and evidence have been checked."""
+
+    folder: Path
+    manifest: Manifest
+
+    def path(self, artefact: Artefact) -> Path:
+        """Where an artefact's file lies."""
+        return self.folder / artefact.file
+
+    def golden(self) -> list[Golden]:
+        """The golden samples, read anew."""
+        return read_golden(self.folder, self.manifest)
+
+
+def open_bundle(folder: Path) -> Bundle:
+    """Check a bundle as a stranger would: form, place, evidence, digest, then every file's hash.
+
+    Raises:
+        BundleError: names the folder, the file and what is wrong with it.
+    """
+    manifest = read_manifest(folder)
+    if (folder.parent.name, folder.name) != (manifest.name, str(manifest.version)):
+        raise BundleError(
+            f"{folder}: {MANIFEST_FILE} says it is '{manifest.name}' version {manifest.version}; "
+            f"that belongs in a folder {manifest.name}/{manifest.version}"
+        )
+    for name, artefact in manifest.artefacts.items():
+        _check_evidence(folder, manifest, name, artefact)
+    if manifest.digest != manifest.computed_digest():
+        raise BundleError(
+            f"{folder}/{MANIFEST_FILE}: its content does not match its digest, so it was changed after export; "
+            "restore the file or export again"
+        )
+    for file, expected in manifest.files.items():
+        _check_file(folder, file, expected)
+    return Bundle(folder, manifest)
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Parse manifest.json; unknown keys, unsafe paths and contradictions are refused.
+
+    Raises:
+        BundleError: no such file, not JSON, another schema version, or a field that is not allowed.
+    """
+    path = folder / MANIFEST_FILE
+    try:
+        content = msgspec.json.decode(path.read_bytes())
+    except FileNotFoundError:
+        raise BundleError(f"{folder}: no {MANIFEST_FILE}; this is not a bundle") from None
+    except (OSError, msgspec.MsgspecError) as cause:
+        raise BundleError(f"{path}: cannot be read: {cause}") from None
+    if not isinstance(content, dict) or content.get("schema_version") != SCHEMA_VERSION:
+        given = content.get("schema_version") if isinstance(content, dict) else type(content).__name__
+        raise BundleError(f"{path}: schema_version is {given!r}; this Modelyard reads {SCHEMA_VERSION}")
+    try:
+        return Manifest.model_validate_json(msgspec.json.encode(content))
+    except ValidationError as cause:
+        problems = "; ".join(
+            f"{'.'.join(map(str, error['loc'])) or 'manifest'}: {error['msg']}" for error in cause.errors()
+        )
+        raise BundleError(f"{path}: {problems}") from None
+
+
+def _check_evidence(folder: Path, manifest: Manifest, name: str, artefact: Artefact) -> None:
+    where = f"{folder}/{MANIFEST_FILE}: artefact '{name}' ({artefact.file})"
+    if artefact.evidence is None:
+        raise BundleError(f"{where} has no evidence that it gives the checkpoint's answers; export it again")
+    shortfall = artefact.evidence.shortfall()
+    if shortfall:
+        raise BundleError(f"{where} is not proven: {shortfall}")
+    if artefact.evidence.sha256 != manifest.files[artefact.file]:
+        raise BundleError(f"{where}: its evidence was measured on another file (sha256 {artefact.evidence.sha256})")
+
+
+def _check_file(folder: Path, file: str, expected: str) -> None:
+    try:
+        found = sha256_of(folder / file)
+    except OSError as cause:
+        raise BundleError(f"{folder}/{file}: cannot be read: {cause.strerror}") from None
+    if found != expected:
+        raise BundleError(
+            f"{folder}/{file}: its sha256 is {found}, the manifest says {expected}: the file was changed or damaged"
+        )
+
+
+def sha256_of(path: Path) -> str:
+    """Hex sha256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def versions(repository: Path, name: str) -> list[int]:
+    """Versions of a model on disk, rising; folders that are not positive integers are not versions."""
+    folder = repository / name
+    found = [entry.name for entry in folder.iterdir() if entry.is_dir()] if folder.is_dir() else []
+    return sorted(int(entry) for entry in found if entry.isascii() and entry.isdigit() and int(entry) > 0)
+
+
+def names(repository: Path) -> list[str]:
+    """Models in a repository: its folders, but hidden ones (a bundle being written is hidden).
+
+    Raises:
+        BundleError: the repository is not a readable folder.
+    """
+    try:
+        return sorted(entry.name for entry in repository.iterdir() if entry.is_dir() and entry.name[0] != ".")
+    except OSError as cause:
+        raise BundleError(f"{repository}: the model repository cannot be read: {cause.strerror}") from None
+
+
+@contextmanager
+def staging(repository: Path, name: str) -> Iterator[Path]:
+    """A hidden folder beside the versions to build a bundle in; whatever is left in it is removed on the way out."""
+    parent = repository / name
+    parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=".staging-", dir=parent))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        if not any(parent.iterdir()):
+            parent.rmdir()
+
+
+def commit(staged: Path, repository: Path, draft: Manifest) -> Path:
+    """Hash, seal and publish a staged folder as the next version; returns the bundle's folder.
+
+    `draft.version` and `draft.digest` are filled in here. Of two commits at once each gets a version of its own.
+    """
+    while True:
+        version = max(versions(repository, draft.name), default=0) + 1
+        manifest = draft.model_copy(update={"version": version}).sealed()
+        (staged / MANIFEST_FILE).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        staged.chmod(0o755)
+        target = repository / draft.name / str(version)
+        try:
+            staged.rename(target)
+        except OSError:
+            if not target.exists():
+                raise
+            continue
+        _sync(target.parent)
+        return target
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    """sha256 of every file under a folder, by its path with forward slashes."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): sha256_of(path) for path in files if path.name != MANIFEST_FILE}
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,46 @@
+"""Tensors by name: their declared form, and the arrays themselves.
+
+Knows numpy. Knows nothing of who makes the arrays or what they mean.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bundle.spec import Spec
+
+Array = NDArray[Any]
+Tensors = dict[str, Array]
+"""Arrays by tensor name. A *row* has no batch axis, a *batch* has it first; the surrounding names say which."""
+
+DType = Literal["bool", "uint8", "int8", "int32", "int64", "float16", "float32"]
+
+
+class TensorSpec(Spec):
+    """One input or output of a graph; shape items are sizes or the names of dynamic axes, the batch first."""
+
+    name: str
+    dtype: DType
+    shape: tuple[int | str, ...]
+
+    def mismatch(self, array: Array) -> str | None:
+        """Say how a batched array differs from this spec, or None when it fits."""
+        if array.dtype != np.dtype(self.dtype):
+            return f"tensor '{self.name}' is {array.dtype}, expected {self.dtype}"
+        fits = array.ndim == len(self.shape) and all(
+            isinstance(want, str) or want == got for want, got in zip(self.shape, array.shape, strict=True)
+        )
+        return None if fits else f"tensor '{self.name}' has shape {list(array.shape)}, expected {list(self.shape)}"
+
+
+def stack(rows: Sequence[Mapping[str, Array]]) -> Tensors:
+    """Join rows of equal shape into one batch: [...] each -> [len(rows), ...]."""
+    return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+
+
+def unstack(batch: Mapping[str, Array]) -> list[Tensors]:
+    """Split a batch into its rows: [n, ...] -> n of [...]."""
+    num_rows = len(next(iter(batch.values())))
+    return [{name: array[i] for name, array in batch.items()} for i in range(num_rows)]

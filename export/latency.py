@@ -1,0 +1,42 @@
+"""Milliseconds a batch for several artefacts, measured turn by turn so that a noisy machine is noisy for all of them.
+
+Knows loaded engines. Knows nothing of what they compute.
+"""
+
+import math
+import time
+from statistics import median
+
+from bundle.tensors import Tensors, stack
+from runtime.runtime import Runtime
+
+WARM_UP_RUNS = 3
+MIN_RUNS = 15
+BUDGET_S = 2.0
+"""Per batch size and for all artefacts together, once the fewest runs are done."""
+
+
+def measure(runtimes: dict[str, Runtime], rows: list[Tensors], batch_sizes: list[int]) -> dict[str, dict[int, float]]:
+    """Median milliseconds by artefact and batch size; `rows` are repeated to fill a batch."""
+    table: dict[str, dict[int, float]] = {name: {} for name in runtimes}
+    for size in batch_sizes:
+        batch = stack([rows[i % len(rows)] for i in range(size)])
+        times: dict[str, list[float]] = {name: [] for name in runtimes}
+        for runtime in runtimes.values():
+            for _ in range(WARM_UP_RUNS):
+                runtime.run(batch)
+        end = time.perf_counter() + BUDGET_S
+        while len(next(iter(times.values()))) < MIN_RUNS or time.perf_counter() < end:
+            for name, runtime in runtimes.items():
+                start = time.perf_counter()
+                runtime.run(batch)
+                times[name].append((time.perf_counter() - start) * 1e3)
+        for name, values in times.items():
+            table[name][size] = float(f"{median(values):.4g}")
+    return table
+
+
+def speed_up(reference: dict[int, float], other: dict[int, float]) -> float:
+    """How many times faster `other` is, as the geometric mean over batch sizes."""
+    ratios = [reference[size] / other[size] for size in reference]
+    return math.exp(sum(map(math.log, ratios)) / len(ratios))

@@ -1,0 +1,49 @@
+"""How far an artefact may be from the checkpoint, with the reason for each number.
+
+Scores are probabilities, so errors are absolute. Figures are from 2026-11 on an x86 CPU with AVX512-VNNI,
+torch 2.13.0 and onnxruntime 1.31.1; `docs/log.md` has the measurements.
+"""
+
+from bundle.spec import Spec
+
+
+class Tolerance(Spec):
+    """Limits for one precision."""
+
+    atol: float
+    """Largest error of an output value on golden inputs."""
+    random_atol: float
+    """Largest error of an output value on random inputs, which no calibration has seen."""
+    batch_atol: float
+    """Largest change of a row's output between batch sizes: the same row alone and in company."""
+    disagreement_share: float
+    """Share of test answers that may differ from the checkpoint's; ties within `atol` do not count."""
+    max_metric_drop: float
+    """How much worse than the checkpoint's the task's metric may be on the test split."""
+
+
+TOLERANCES = {
+    "fp32": Tolerance(
+        # The same arithmetic in another order. Seen: 4e-7; twenty times that leaves room for other processors'
+        # kernels, and 1e-5 of a probability changes no answer that is not a tie.
+        atol=1e-5,
+        random_atol=1e-5,
+        # Kernels are chosen by shape, so another batch size may add in another order.
+        batch_atol=1e-5,
+        disagreement_share=0.0,
+        max_metric_drop=0.0005,  # ties alone: one test picture in two thousand
+    ),
+    "int8": Tolerance(
+        # One of 255 levels is 0.4 % of a layer's range, and a softmax sharpens it where a picture lies between two
+        # classes. Seen: 0.004 (digits) and 0.012 (Fashion-MNIST); the metric below is the sharper judge.
+        atol=0.1,
+        # Noise lies outside the calibrated ranges and saturates. Seen: 0.018 and 0.022; a broken graph is near 1.
+        random_atol=0.25,
+        # int8 arithmetic is exact whatever the batch; only the fp32 ends may round differently.
+        batch_atol=1e-5,
+        # Seen: 0 of 359 and 17 of 10,000 answers, all between two near classes.
+        disagreement_share=0.01,
+        max_metric_drop=0.005,  # half a point: what users of int8 accept for a 2-3x speed-up
+    ),
+}
+"""By precision."""

@@ -1,0 +1,62 @@
+"""The command: one table of subcommands, each imported only when it is used, so none pays for another's libraries."""
+
+import sys
+from importlib import import_module
+
+from bundle.errors import ModelyardError
+
+COMMANDS = {
+    "recipes": ("training.commands:recipes_command", "training", "list the recipes"),
+    "train": ("training.commands:train_command", "training", "train a recipe: RECIPE [--out runs] [overrides]"),
+    "data": ("training.commands:data_command", "training", "list or fetch public data sets"),
+    "export": (
+        "export.commands:export_command",
+        "export",
+        "make a bundle from a run, with proof: RUN --repository models",
+    ),
+    "inspect": (
+        "bundle.commands:inspect_command",
+        "serving",
+        "show a bundle's manifest, artefacts and evidence: BUNDLE",
+    ),
+    "serve": ("serving.commands:serve_command", "serving", "answer over HTTP: REPOSITORY [--host --port ...]"),
+}
+"""Subcommand -> ("module:function", the extra it needs, one line of help)."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run a subcommand; an error we foresaw is one line on standard error and exit code 1, bad usage is 2."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_usage())
+        sys.exit(0 if arguments else 2)
+    if arguments[0] not in COMMANDS:
+        print(f"modelyard: no command '{arguments[0]}'\n\n{_usage()}", file=sys.stderr)
+        sys.exit(2)
+    target, extra, _ = COMMANDS[arguments[0]]
+    module, _, function = target.partition(":")
+    try:
+        command = getattr(import_module(module), function)
+    except ModuleNotFoundError as cause:
+        print(
+            f"modelyard {arguments[0]}: module '{cause.name}' is not installed; pip install 'modelyard[{extra}]'",
+            file=sys.stderr,
+        )
+        sys.exit(1)
+    try:
+        command(arguments[1:])
+    except ModelyardError as cause:
+        print(f"modelyard {arguments[0]}: {cause}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _usage() -> str:
+    width = max(map(len, COMMANDS))
+    lines = "\n".join(f"  {name:<{width}}  {help_}" for name, (_, _, help_) in COMMANDS.items())
+    return f"usage: modelyard COMMAND [arguments]   (modelyard COMMAND --help says more)\n\n{lines}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""Predictor: prepare -> run -> decode for one artefact, synchronously; what scoring calls and what export proves.
+
+Knows a bundle and a runtime. Knows nothing of queues, threads or HTTP.
+"""
+
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Any
+
+import msgspec
+
+from bundle.errors import BundleError
+from bundle.manifest import Manifest
+from bundle.preprocess import Limits, Prepared, prepare
+from bundle.store import Bundle
+from bundle.tasks import TASKS
+from bundle.tensors import Tensors, stack, unstack
+from runtime.runtime import Device, Runtime, load_runtime
+
+
+class Predictor:
+    """One artefact of one bundle, ready to answer. Every method may be called from several threads at once."""
+
+    def __init__(self, manifest: Manifest, runtime: Runtime, limits: Limits | None = None) -> None:
+        self.manifest = manifest
+        self.runtime = runtime
+        self.task = TASKS[manifest.task](manifest.decode)
+        self._limits = limits or Limits()
+
+    def prepare(self, raw: bytes) -> Prepared:
+        """Turn one raw input into rows of input tensors.
+
+        Raises:
+            BadInput: the bytes are not what the model reads.
+        """
+        return prepare(self.manifest.preprocess, raw, self._limits)
+
+    def run(self, rows: Sequence[Tensors]) -> list[Tensors]:
+        """Compute rows in batches of at most `max_batch_size`; rows of unlike shape never share a batch.
+
+        Raises:
+            RuntimeFailed: the engine refused a batch or broke.
+        """
+        outputs: list[Tensors] = []
+        for _, alike in groupby(rows, key=_shapes):
+            run = list(alike)
+            for start in range(0, len(run), self.manifest.max_batch_size):
+                batch = stack(run[start : start + self.manifest.max_batch_size])
+                outputs += unstack(self.runtime.run(batch))
+        return outputs
+
+    def decode(self, outputs: Tensors, prepared: Prepared, options: Any = None) -> msgspec.Struct:
+        """Turn one row of outputs into the answer a user sees; `options` are of the task's options type."""
+        return self.task.decode(outputs, prepared.source, options or self.task.options_type())
+
+    def predict(self, raws: Sequence[bytes], options: Any = None) -> list[msgspec.Struct]:
+        """Answer raw inputs, one answer each, in order.
+
+        Raises:
+            BadInput: an input cannot be read. RuntimeFailed: the engine broke.
+        """
+        prepared = [self.prepare(raw) for raw in raws]
+        outputs = self.run([one.tensors for one in prepared])
+        return [self.decode(row, one, options) for row, one in zip(outputs, prepared, strict=True)]
+
+
+def load_predictor(
+    bundle: Bundle, artefact: str | None = None, device: Device = "cpu", threads: int = 1, limits: Limits | None = None
+) -> Predictor:
+    """Load an artefact (the bundle's default if none is named) and join it with the bundle's two ends.
+
+    Raises:
+        BundleError: no such artefact. RuntimeFailed: the engine cannot load it.
+    """
+    name = artefact or bundle.manifest.default_artefact
+    if name not in bundle.manifest.artefacts:
+        raise BundleError(f"{bundle.folder}: no artefact '{name}'; it has {', '.join(bundle.manifest.artefacts)}")
+    return Predictor(bundle.manifest, load_runtime(bundle, name, device, threads), limits)
+
+
+def _shapes(row: Tensors) -> tuple[tuple[int, ...], ...]:
+    return tuple(array.shape for array in row.values())

@@ -1,0 +1,78 @@
+"""One table from errors to the wire: every error a client can see has one JSON shape, `{"error", "code"}`.
+
+Knows HTTP status codes and the error tree. Knows nothing of who raises what.
+"""
+
+import logging
+
+import msgspec
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from bundle.errors import (
+    BadInput,
+    InputTooLarge,
+    ModelNotFound,
+    ModelNotReady,
+    ModelyardError,
+    RuntimeFailed,
+    UnsupportedMedia,
+)
+
+STATUS: dict[type[ModelyardError], tuple[int, str]] = {
+    BadInput: (400, "bad_input"),
+    InputTooLarge: (413, "input_too_large"),
+    UnsupportedMedia: (415, "unsupported_media"),
+    ModelNotFound: (404, "model_not_found"),
+    ModelNotReady: (503, "model_not_ready"),
+    RuntimeFailed: (500, "runtime_failed"),
+}
+"""Error -> (status, code); an error not listed takes the row of its nearest listed base."""
+
+FRAMEWORK_CODES = {404: "not_found", 405: "method_not_allowed"}
+
+log = logging.getLogger("modelyard.serving")
+
+
+def error_response(status: int, code: str, message: str, headers: dict[str, str] | None = None) -> Response:
+    """The one shape of an error."""
+    body = msgspec.json.encode({"error": message, "code": code})
+    return Response(body, status, headers, media_type="application/json")
+
+
+def status_of(error: ModelyardError) -> tuple[int, str]:
+    """Status and code of an error, from the table."""
+    return next((STATUS[base] for base in type(error).__mro__ if base in STATUS), (500, "internal"))
+
+
+def install(app: FastAPI) -> None:
+    """Put every error of the application, the framework's own too, into the one shape."""
+
+    async def ours(_: Request, error: Exception) -> Response:
+        assert isinstance(error, ModelyardError)  # noqa: S101 - registered for this type only
+        status, code = status_of(error)
+        if status >= 500:
+            log.error("%s: %s", code, error)
+        return error_response(status, code, str(error))
+
+    async def framework(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)  # noqa: S101
+        code = FRAMEWORK_CODES.get(error.status_code, "bad_request")
+        message = f"{request.method} {request.url.path}: {error.detail}; see /docs for what there is"
+        return error_response(error.status_code, code, message, dict(error.headers or {}))
+
+    async def validation(_: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)  # noqa: S101
+        problems = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        return error_response(400, "bad_input", problems)
+
+    async def unforeseen(request: Request, _: Exception) -> Response:
+        # The traceback goes to the log (the framework raises on after this answer), never to the client.
+        return error_response(500, "internal", f"{request.method} {request.url.path} failed; the server's log says why")
+
+    app.add_exception_handler(ModelyardError, ours)
+    app.add_exception_handler(HTTPException, framework)
+    app.add_exception_handler(RequestValidationError, validation)
+    app.add_exception_handler(Exception, unforeseen)

@@ -1,0 +1,119 @@
+"""A request's body -> raw inputs: plain bytes, multipart files, or JSON instances, within stated limits.
+
+Knows HTTP bodies. Knows nothing of what the bytes mean.
+"""
+
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+
+import msgspec
+from starlette.datastructures import Headers, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import ClientDisconnect, Request
+
+from bundle.errors import BadInput, InputTooLarge, UnsupportedMedia
+
+ANY_BYTES = "application/octet-stream"
+CURL_DEFAULT = "application/x-www-form-urlencoded"
+
+
+@dataclass(frozen=True)
+class InputLimits:
+    """What one request may carry."""
+
+    max_body_bytes: int
+    max_instances: int
+
+
+class Encoded(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Bytes in JSON."""
+
+    b64: bytes
+
+
+class Instances(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The JSON body: inputs in order."""
+
+    instances: list[Encoded]
+
+
+class _InMemoryParser(MultiPartParser):
+    """Keeps files in memory: the body is bounded already, and no request should make the server write a file."""
+
+    spool_max_size = 2**40
+
+
+async def read_inputs(request: Request, accepts: tuple[str, ...], limits: InputLimits) -> list[bytes]:
+    """The raw inputs of a request, at least one, in order.
+
+    Raises:
+        BadInput: no input, or a body that is not what its content type says. InputTooLarge: over a limit.
+        UnsupportedMedia: a content type that is not read.
+    """
+    media_type = request.headers.get("content-type", ANY_BYTES).partition(";")[0].strip().lower()
+    if media_type == "application/json":
+        raws = _from_json(await _body(request, limits))
+    elif media_type == "multipart/form-data":
+        raws = await _from_multipart(request, limits)
+    elif media_type == ANY_BYTES or media_type in accepts:
+        raws = [await _body(request, limits)]
+    else:
+        hint = " (curl sends this where no -H 'Content-Type: ...' is given)" if media_type == CURL_DEFAULT else ""
+        raise UnsupportedMedia(
+            f"content type '{media_type}'{hint} is not read here; send {', '.join(accepts)}, "
+            f"multipart/form-data with files, or application/json"
+        )
+    if not raws:
+        raise BadInput("the request holds no inputs; send at least one")
+    if len(raws) > limits.max_instances:
+        raise InputTooLarge(
+            f"the request holds {len(raws)} inputs; at most {limits.max_instances} are answered at once"
+        )
+    return raws
+
+
+async def _stream(request: Request, limits: InputLimits) -> AsyncGenerator[bytes, None]:
+    limit = limits.max_body_bytes
+    announced = request.headers.get("content-length", "0")
+    if announced.isdigit() and int(announced) > limit:
+        raise InputTooLarge(f"the body has {announced} bytes; at most {limit} are read")
+    size = 0
+    try:
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > limit:
+                raise InputTooLarge(f"the body has more than {limit} bytes; at most these are read")
+            yield chunk
+    except ClientDisconnect:
+        raise BadInput(f"the client went away after {size} bytes of the body") from None
+
+
+async def _body(request: Request, limits: InputLimits) -> bytes:
+    return b"".join([chunk async for chunk in _stream(request, limits)])
+
+
+def _from_json(body: bytes) -> list[bytes]:
+    try:
+        return [instance.b64 for instance in msgspec.json.decode(body, type=Instances).instances]
+    except (msgspec.MsgspecError, RecursionError) as cause:
+        raise BadInput(f'the JSON body is not {{"instances": [{{"b64": "<base64>"}}, ...]}}: {cause}') from None
+
+
+async def _from_multipart(request: Request, limits: InputLimits) -> list[bytes]:
+    parser = _InMemoryParser(
+        Headers(scope=request.scope), _stream(request, limits), max_files=limits.max_instances, max_fields=16
+    )
+    try:
+        form = await parser.parse()
+    except MultiPartException as cause:
+        if "Too many files" in cause.message:
+            raise InputTooLarge(
+                f"the request holds more than {limits.max_instances} files; at most that many are answered at once"
+            ) from None
+        raise BadInput(f"the multipart body cannot be read: {cause.message}") from None
+    raws = []
+    for field, value in form.multi_items():
+        if not isinstance(value, UploadFile):
+            raise BadInput(f"the multipart field '{field}' is text, not a file; with curl: -F 'file=@picture.png'")
+        raws.append(await value.read())
+    return raws

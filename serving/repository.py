@@ -1,0 +1,122 @@
+"""The models of a repository: each is checked, loaded and replayed before it answers, or refused with the reason.
+
+Knows bundles and predictors. Knows nothing of HTTP. One model's refusal never touches another.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from bundle.errors import ModelNotFound, ModelNotReady, ModelyardError
+from bundle.preprocess import Limits
+from bundle.store import names, open_bundle, versions
+from runtime.predictor import Predictor, load_predictor
+from runtime.replay import replay
+from runtime.runtime import Device
+
+log = logging.getLogger("modelyard.serving")
+
+
+@dataclass(frozen=True)
+class Model:
+    """One model version and whether it answers."""
+
+    name: str
+    version: int
+    state: Literal["loading", "ready", "refused"]
+    reason: str = ""
+    """Why it does not answer; empty when ready."""
+    predictor: Predictor | None = None
+    """There when ready."""
+
+
+class ModelRepository:
+    """The newest version of every model in a folder."""
+
+    def __init__(self, folder: Path, device: Device, limits: Limits) -> None:
+        self._folder = folder
+        self._device: Device = device
+        self._limits = limits
+        self._models: dict[str, Model] = {}
+        self._problem = "the repository has not been read yet"
+
+    @property
+    def models(self) -> list[Model]:
+        """All models, by name."""
+        return [self._models[name] for name in sorted(self._models)]
+
+    def load(self, on_change: Callable[[Model], None]) -> None:
+        """Read the folder and bring up every model; blocks until all are ready or refused."""
+        try:
+            newest = {name: max(versions(self._folder, name), default=0) for name in names(self._folder)}
+        except ModelyardError as cause:
+            self._problem = str(cause)
+            log.error("%s", cause)
+            return
+        self._problem = "" if newest else f"{self._folder} holds no models; make one with `modelyard export`"
+        for name, version in newest.items():
+            self._models[name] = Model(name, version, "loading", "it is being loaded and proven")
+        for model in self.models:
+            self._models[model.name] = self._bring_up(model)
+            on_change(self._models[model.name])
+
+    def _bring_up(self, model: Model) -> Model:
+        folder = self._folder / model.name / str(model.version)
+        try:
+            bundle = open_bundle(folder)
+            predictor = load_predictor(bundle, device=self._device, limits=self._limits)
+            artefact = bundle.manifest.artefacts[bundle.manifest.default_artefact]
+            replay(predictor, bundle.golden(), artefact.atol)
+        except ModelyardError as cause:
+            log.error("model '%s' is refused: %s", model.name, cause)
+            return replace(model, state="refused", reason=str(cause))
+        log.info("model '%s' version %d is ready (%s)", model.name, model.version, artefact.file)
+        return replace(model, state="ready", reason="", predictor=predictor)
+
+    def not_ready_because(self) -> str:
+        """Why the service should not get traffic, or "": everything is decided and at least one model answers."""
+        loading = [model.name for model in self.models if model.state == "loading"]
+        if self._problem or loading:
+            return self._problem or f"loading {', '.join(loading)}"
+        if any(model.state == "ready" for model in self.models):
+            return ""
+        return "; ".join(f"{model.name}: {model.reason}" for model in self.models)
+
+    def find(self, task: str, name: str | None, version: int | None) -> Predictor:
+        """The predictor that a request means; the name may be left out where one model of the task is there.
+
+        Raises:
+            ModelNotFound: no such model, version, or none (or several) of the task. ModelNotReady: it does not answer.
+        """
+        if not self._models and self._problem:
+            raise ModelNotReady(self._problem)
+        model = self._named(name) if name is not None else self._only(task)
+        if version not in (None, model.version):
+            raise ModelNotFound(
+                f"model '{model.name}' has no version {version} here; version {model.version} is served"
+            )
+        if model.predictor is None:
+            raise ModelNotReady(f"model '{model.name}' version {model.version} does not answer: {model.reason}")
+        if model.predictor.manifest.task != task:
+            raise ModelNotFound(f"model '{model.name}' is for {model.predictor.manifest.task}, not for {task}")
+        return model.predictor
+
+    def _named(self, name: str) -> Model:
+        if name not in self._models:
+            raise ModelNotFound(f"no model '{name}'; there are {', '.join(sorted(self._models)) or 'none'}")
+        return self._models[name]
+
+    def _only(self, task: str) -> Model:
+        fitting = [model for model in self.models if model.predictor and model.predictor.manifest.task == task]
+        if len(fitting) == 1:
+            return fitting[0]
+        if fitting:
+            raise ModelNotFound(
+                f"several models are for {task}; add ?model= one of {', '.join(m.name for m in fitting)}"
+            )
+        reason = self.not_ready_because()
+        if reason:
+            raise ModelNotReady(f"no model for {task} is ready: {reason}")
+        raise ModelNotFound(f"no model here is for {task}")

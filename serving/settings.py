@@ -1,0 +1,40 @@
+"""Every setting of the service: a flag of `modelyard serve`, and an environment variable MODELYARD_<NAME>.
+
+A flag wins over the environment. Knows values and ranges. Knows nothing of how they are used.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from runtime.cpus import available_cpus
+
+
+class Settings(BaseSettings):
+    """Serve the bundles of a repository over HTTP."""
+
+    model_config = SettingsConfigDict(env_prefix="MODELYARD_", frozen=True, extra="forbid")
+
+    repository: tyro.conf.Positional[Path] = Path("models")
+    """Folder of bundles, <repository>/<name>/<version>; the newest version of each is served."""
+    host: str = "127.0.0.1"
+    """Address to listen on; 0.0.0.0 for every interface."""
+    port: int = Field(default=8000, ge=0, le=65535)
+    """TCP port for HTTP; 0 takes a free one."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    """Where models run; a device that is not there is refused, never replaced."""
+    threads: Annotated[int, tyro.conf.arg(metavar="N")] = Field(default_factory=available_cpus, ge=1)
+    """Threads that prepare inputs and run models; as many as the processors this process may use."""
+    max_body_bytes: int = Field(default=64 * 2**20, ge=1)
+    """Largest request body."""
+    max_input_bytes: int = Field(default=16 * 2**20, ge=1)
+    """Largest single input (one file of a request)."""
+    max_pixels: int = Field(default=50_000_000, ge=1)
+    """Largest picture, width times height, read from its header before it is decoded."""
+    max_instances: int = Field(default=64, ge=1)
+    """Most inputs in one request."""
+    log_level: Literal["critical", "error", "warning", "info", "debug"] = "info"
+    """How much is logged to standard error."""

@@ -1,0 +1,7 @@
+"""`python -m training ...` is `modelyard train ...`."""
+
+import sys
+
+from modelyard import main
+
+main(["train", *sys.argv[1:]])

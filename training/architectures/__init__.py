@@ -1,0 +1,36 @@
+"""Networks: float pictures in, logits out. A new one is a file here, a line in ARCHITECTURES, and a recipe.
+
+Knows torch. Knows nothing of data sets, tasks or losses.
+"""
+
+from importlib import import_module
+from typing import Any
+
+from bundle.errors import RunError
+from training.architectures.architecture import ArchitectureConfig
+
+ARCHITECTURES = {
+    "cnn": "training.architectures.cnn:CnnConfig",
+}
+"""Key as checkpoints write it -> "module:configuration class", imported on use."""
+
+
+def architecture_type(key: str) -> type[ArchitectureConfig]:
+    """The configuration class behind a key.
+
+    Raises:
+        RunError: no such architecture.
+    """
+    if key not in ARCHITECTURES:
+        raise RunError(f"architecture '{key}' is not known; known are {', '.join(ARCHITECTURES)}")
+    module, _, attribute = ARCHITECTURES[key].partition(":")
+    config_type: type[ArchitectureConfig] = getattr(import_module(module), attribute)
+    return config_type
+
+
+def architecture_config(values: dict[str, Any]) -> ArchitectureConfig:
+    """Read an architecture's configuration back from a checkpoint; its key is under `architecture`."""
+    return architecture_type(str(values.get("architecture"))).model_validate(values)
+
+
+__all__ = ["ARCHITECTURES", "ArchitectureConfig", "architecture_config", "architecture_type"]

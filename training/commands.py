@@ -1,0 +1,77 @@
+"""The command line of training: `modelyard train`, `recipes` and `data`."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from training.config import TrainConfig
+from training.data.fetch import MIRROR_VARIABLE, PUBLIC, fetch
+from training.recipes import RECIPES, load_recipe
+from training.results import RESULTS_FILE, read_results, write_results
+from training.run import train
+
+
+@dataclass
+class TrainCommand:
+    """Train a recipe; every setting of it can be overridden. The last line printed is the run folder."""
+
+    config: Annotated[TrainConfig, tyro.conf.arg(name="")]
+    out: Path = Path("runs")
+    """Folder that run folders are made in."""
+    results: Path = Path("results")
+    """Folder that the figures of an unchanged recipe are written to, as <recipe>.json."""
+
+
+def train_command(arguments: list[str]) -> None:
+    """`modelyard train RECIPE [--out runs] [overrides]`."""
+    if not arguments or arguments[0].startswith("-"):
+        print("usage: modelyard train RECIPE [--out runs] [overrides]   (modelyard train RECIPE --help lists them)\n")
+        recipes_command([])
+        sys.exit(0 if set(arguments) & {"-h", "--help"} else 2)
+    recipe = arguments[0]
+    config = load_recipe(recipe)()
+    command = tyro.cli(
+        TrainCommand, prog=f"modelyard train {recipe}", args=arguments[1:], default=TrainCommand(config=config)
+    )
+    folder = train(command.config, command.out, recipe)
+    results = read_results(folder / RESULTS_FILE)
+    if command.config == config:
+        write_results(command.results / f"{recipe}.json", results)
+    figures = ", ".join(f"{name} {value:.4f}" for name, value in results.metrics.items())
+    baseline = ", ".join(f"{name} {value:.4f}" for name, value in results.baseline.items())
+    print(f"test {figures} (baseline: {baseline}) after {results.seconds:.0f} s of training", file=sys.stderr)
+    print(folder)
+
+
+def recipes_command(arguments: list[str]) -> None:
+    """`modelyard recipes`: each name with the first line of what it says of itself."""
+    tyro.cli(_no_arguments, prog="modelyard recipes", args=arguments)
+    width = max(map(len, RECIPES))
+    for name in RECIPES:
+        print(f"{name:<{width}}  {(load_recipe(name).__doc__ or '').splitlines()[0]}")
+
+
+def _no_arguments() -> None:
+    """List the recipes."""
+
+
+def data_command(arguments: list[str]) -> None:
+    """`modelyard data list` and `modelyard data fetch NAME`."""
+    tyro.extras.subcommand_cli_from_dict(
+        {"list": _list_data, "fetch": _fetch_data}, prog="modelyard data", args=arguments
+    )
+
+
+def _list_data() -> None:
+    """List the public data sets that recipes use."""
+    for name, public in PUBLIC.items():
+        print(f"{name}  {public.about} (licence: {public.licence})")
+    print(f"\nA folder named in {MIRROR_VARIABLE} is looked into first, at <folder>/<name>/.")
+
+
+def _fetch_data(name: tyro.conf.Positional[str], /) -> None:
+    """Find or download a data set, check it, and print its folder."""
+    print(fetch(name))

@@ -1,0 +1,142 @@
+"""The loop, by Lightning: steps, optimiser, schedule, best and last checkpoint, early stopping, resume, devices.
+
+Every random number of an epoch follows from (seed, epoch) alone, so an interrupted run resumes to the same numbers.
+Knows a Graph, a TrainingTask and prepared splits. Knows nothing of where data comes from or what a run folder holds.
+"""
+
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from torch import nn
+from torch.utils.data import DataLoader, DistributedSampler
+
+from training.config import TrainConfig
+from training.data.prepared import PreparedSplit
+from training.graph import Graph
+from training.history import History
+from training.tasks import TrainingTask
+
+CHECKPOINTS = "checkpoints"
+EPOCH_SEED_STRIDE = 1_000_003  # a prime far over any number of epochs: no two (seed, epoch) pairs meet
+
+
+class Loop(L.LightningModule):
+    """One step of each kind; batches are (uint8 inputs, targets)."""
+
+    def __init__(self, config: TrainConfig, task: TrainingTask, graph: Graph, augment: nn.Module | None) -> None:
+        super().__init__()
+        self.config = config
+        self.task = task
+        self.graph = graph
+        self.augment = augment
+        self.validation_metric = task.new_metric()
+
+    def training_step(self, batch: tuple[torch.Tensor, torch.Tensor], _: int) -> torch.Tensor:
+        """Loss of one augmented batch."""
+        inputs, targets = batch
+        loss = self.task.loss(self.graph.logits(inputs, self.augment), targets, self.config.label_smoothing)
+        self.log(
+            "train_loss", loss, on_step=False, on_epoch=True, prog_bar=True, batch_size=len(targets), sync_dist=True
+        )
+        return loss
+
+    def validation_step(self, batch: tuple[torch.Tensor, torch.Tensor], _: int) -> None:
+        """Loss without smoothing, and the task's metric."""
+        inputs, targets = batch
+        logits = self.graph.logits(inputs)
+        self.validation_metric.update(logits, targets)
+        loss = self.task.loss(logits, targets, 0.0)
+        self.log("validation_loss", loss, on_epoch=True, batch_size=len(targets), sync_dist=True)
+        self.log(f"validation_{self.task.metric_name}", self.validation_metric, on_epoch=True, prog_bar=True)
+
+    def configure_optimizers(self) -> Any:
+        """The optimiser, with its schedule stepped once a batch."""
+        optim = self.config.optim
+        make = {"adamw": torch.optim.AdamW, "sgd": _sgd}[optim.name]
+        optimizer = make(self.graph.parameters(), lr=optim.lr, weight_decay=optim.weight_decay)
+        if optim.schedule == "constant":
+            return optimizer
+        steps = int(self.trainer.estimated_stepping_batches)
+        schedule: Any = (
+            torch.optim.lr_scheduler.OneCycleLR(optimizer, optim.lr, total_steps=steps, pct_start=optim.warmup_share)
+            if optim.schedule == "one_cycle"
+            else torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def _sgd(parameters: Any, lr: float, weight_decay: float) -> torch.optim.SGD:
+    return torch.optim.SGD(parameters, lr=lr, weight_decay=weight_decay, momentum=0.9, nesterov=True)
+
+
+class SeedEachEpoch(Callback):
+    """Dropout and augmentation of an epoch depend on (seed, epoch), not on what ran before."""
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Reseed torch's generators."""
+        seed = pl_module.config.seed * EPOCH_SEED_STRIDE + trainer.current_epoch
+        torch.manual_seed(seed + trainer.global_rank * EPOCH_SEED_STRIDE**2)
+
+
+class Batches(L.LightningDataModule):
+    """Loaders over prepared splits; the order of an epoch follows from (seed, epoch)."""
+
+    def __init__(
+        self, config: TrainConfig, task: TrainingTask, train: PreparedSplit, validation: PreparedSplit
+    ) -> None:
+        super().__init__()
+        self.config, self.task, self.train, self.validation = config, task, train, validation
+
+    def train_dataloader(self) -> DataLoader:
+        """Shuffled."""
+        return self._loader(self.train, shuffle=True)
+
+    def val_dataloader(self) -> DataLoader:
+        """In order."""
+        return self._loader(self.validation, shuffle=False)
+
+    def _loader(self, split: PreparedSplit, shuffle: bool) -> DataLoader:
+        assert self.trainer is not None  # noqa: S101 - Lightning sets it before it asks for loaders
+        sampler = DistributedSampler(
+            split, self.trainer.world_size, self.trainer.global_rank, shuffle=shuffle, seed=self.config.seed
+        )
+        return DataLoader(split, self.config.batch_size, sampler=sampler, collate_fn=self._collate)
+
+    def _collate(self, batch: tuple[torch.Tensor, list[Any]]) -> tuple[torch.Tensor, torch.Tensor]:
+        return batch[0], self.task.stack_targets(batch[1])
+
+
+def fit(loop: Loop, batches: Batches, folder: Path, history: History) -> L.Trainer:
+    """Train, or go on where an interrupted run of this folder stopped; the loop ends with the best epoch's weights.
+
+    Returns the trainer; under several devices every process comes back, and `is_global_zero` tells the first.
+    """
+    config, task = loop.config, loop.task
+    monitor = f"validation_{task.metric_name}"
+    best = ModelCheckpoint(
+        folder / CHECKPOINTS, "best", monitor, mode=task.better, save_last=True, enable_version_counter=False
+    )
+    early = EarlyStopping(monitor, mode=task.better, patience=config.patience_epochs)
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its tips are not about this run
+    trainer = L.Trainer(
+        max_epochs=config.num_epochs,
+        devices="auto" if config.devices == -1 else config.devices,
+        precision=config.precision,
+        gradient_clip_val=config.gradient_clip_norm,
+        callbacks=[SeedEachEpoch(), history, early, best],
+        logger=False,
+        enable_model_summary=False,
+        enable_progress_bar=sys.stderr.isatty(),
+        num_sanity_val_steps=0,
+        default_root_dir=folder,
+    )
+    last = folder / CHECKPOINTS / "last.ckpt"
+    trainer.fit(loop, datamodule=batches, ckpt_path=last if last.is_file() else None, weights_only=True)
+    state = torch.load(best.best_model_path, map_location="cpu", weights_only=True)["state_dict"]
+    loop.load_state_dict(state)
+    return trainer

@@ -1,0 +1,30 @@
+"""What each task means while training: loss, metric, baseline, pictures. The same file names as in bundle/tasks.
+
+Knows torch and torchmetrics. Knows nothing of data files, of the loop or of engines.
+"""
+
+from importlib import import_module
+
+from bundle.errors import RunError
+from training.tasks.task import TrainingTask
+
+TASKS = {
+    "image-classification": "training.tasks.classification:ClassificationTraining",
+}
+"""Task id as the manifest writes it -> "module:class", imported on use."""
+
+
+def training_task(task_id: str) -> type[TrainingTask]:
+    """The class behind a task id.
+
+    Raises:
+        RunError: no such task.
+    """
+    if task_id not in TASKS:
+        raise RunError(f"task '{task_id}' cannot be trained; known are {', '.join(TASKS)}")
+    module, _, attribute = TASKS[task_id].partition(":")
+    task_type: type[TrainingTask] = getattr(import_module(module), attribute)
+    return task_type
+
+
+__all__ = ["TASKS", "TrainingTask", "training_task"]

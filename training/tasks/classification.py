@@ -1,0 +1,77 @@
+"""Classification while training: cross-entropy, accuracy, two baselines, a confusion matrix."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from sklearn.linear_model import LogisticRegression
+from torch import nn
+from torch.nn import functional
+from torchmetrics import Metric
+from torchmetrics.classification import MulticlassAccuracy
+
+from bundle.tasks import Decode
+from bundle.tasks.classification import Classification, ClassificationDecode
+from bundle.tensors import Array
+from training.data.prepared import PreparedSplit
+from training.figures import draw_confusion
+
+MAX_BASELINE_SAMPLES = 10_000  # logistic regression on more takes minutes and moves the figure by about a point
+
+
+class ClassificationTraining:
+    """One label a sample; targets are label indices."""
+
+    metric_name = "accuracy"
+    better: Literal["max", "min"] = "max"
+
+    def __init__(self, labels: tuple[str, ...]) -> None:
+        self.labels = labels
+        self.num_outputs = len(labels)
+
+    def decode_parameters(self) -> Decode:
+        """The labels, in the order of the scores."""
+        return ClassificationDecode(labels=self.labels)
+
+    def tail(self) -> nn.Module:
+        """logits -> `scores`, float [batch, labels], each row summing to 1."""
+        return nn.Softmax(dim=1)
+
+    def stack_targets(self, targets: list[Any]) -> torch.Tensor:
+        """int64 [batch]."""
+        return torch.tensor(targets, dtype=torch.int64)
+
+    def loss(self, logits: torch.Tensor, targets: torch.Tensor, label_smoothing: float) -> torch.Tensor:
+        """Cross-entropy (label smoothing as in Szegedy et al. 2016)."""
+        return functional.cross_entropy(logits, targets, label_smoothing=label_smoothing)
+
+    def new_metric(self) -> Metric:
+        """Share of samples whose best score is the right label's (micro average: every sample counts the same)."""
+        return MulticlassAccuracy(num_classes=self.num_outputs, average="micro")
+
+    def score(self, answers: Sequence[Classification], targets: list[int]) -> float:
+        """Share of answers whose label is the target's."""
+        return sum(answer.label == self.labels[i] for answer, i in zip(answers, targets, strict=True)) / len(targets)
+
+    def baseline(self, train: PreparedSplit, test: PreparedSplit) -> dict[str, float]:
+        """Always the commonest label; logistic regression on the pixels of the first samples."""
+        targets = np.array(test.targets)
+        commonest = np.bincount(train.targets).argmax()
+        pixels = _pixels(train)[:MAX_BASELINE_SAMPLES]
+        model = LogisticRegression(max_iter=1000, tol=1e-3).fit(pixels, train.targets[:MAX_BASELINE_SAMPLES])
+        return {
+            "commonest_label": float(np.mean(targets == commonest)),
+            "logistic_regression": float(model.score(_pixels(test), targets)),
+        }
+
+    def draw(self, folder: Path, outputs: Array, targets: list[Any]) -> None:
+        """confusion_matrix.png of the test split."""
+        counts = np.zeros((self.num_outputs, self.num_outputs), dtype=np.int64)
+        np.add.at(counts, (np.array(targets), outputs.argmax(axis=1)), 1)
+        draw_confusion(folder / "confusion_matrix.png", counts, self.labels)
+
+
+def _pixels(split: PreparedSplit) -> Array:
+    return (split.inputs.reshape(len(split), -1).numpy() / 255).astype(np.float32)
