@@ -37,7 +37,7 @@ class Graph(nn.Module):
     def __init__(self, stem: ImageStem, network: nn.Module, tail: nn.Module) -> None:
         super().__init__()
         self.stem = stem
-        self.network = network.to(memory_format=torch.channels_last)  # the stem's layout; a third faster on CPUs
+        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # the stem's layout; a third faster on CPUs
         self.tail = tail
 
     def logits(self, image_NHWC: torch.Tensor, augment: nn.Module | None = None) -> torch.Tensor:

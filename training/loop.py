@@ -6,6 +6,7 @@ Knows a Graph, a TrainingTask and prepared splits. Knows nothing of where data c
 
 import logging
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from torch import nn
 from torch.utils.data import DataLoader, DistributedSampler
 
-from training.config import TrainConfig
+from training.config import Optim, TrainConfig
 from training.data.prepared import PreparedSplit
 from training.graph import Graph
 from training.history import History
@@ -57,8 +58,7 @@ class Loop(L.LightningModule):
     def configure_optimizers(self) -> Any:
         """The optimiser, with its schedule stepped once a batch."""
         optim = self.config.optim
-        make = {"adamw": torch.optim.AdamW, "sgd": _sgd}[optim.name]
-        optimizer = make(self.graph.parameters(), lr=optim.lr, weight_decay=optim.weight_decay)
+        optimizer = OPTIMIZERS[optim.name](self.graph.parameters(), optim)
         if optim.schedule == "constant":
             return optimizer
         steps = int(self.trainer.estimated_stepping_batches)
@@ -70,16 +70,26 @@ class Loop(L.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
-def _sgd(parameters: Any, lr: float, weight_decay: float) -> torch.optim.SGD:
-    return torch.optim.SGD(parameters, lr=lr, weight_decay=weight_decay, momentum=0.9, nesterov=True)
+def _adamw(parameters: Any, optim: Optim) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(parameters, lr=optim.lr, weight_decay=optim.weight_decay)
+
+
+def _sgd(parameters: Any, optim: Optim) -> torch.optim.Optimizer:
+    return torch.optim.SGD(parameters, lr=optim.lr, weight_decay=optim.weight_decay, momentum=0.9, nesterov=True)
+
+
+OPTIMIZERS = {"adamw": _adamw, "sgd": _sgd}
 
 
 class SeedEachEpoch(Callback):
     """Dropout and augmentation of an epoch depend on (seed, epoch), not on what ran before."""
 
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Reseed torch's generators."""
-        seed = pl_module.config.seed * EPOCH_SEED_STRIDE + trainer.current_epoch
+        seed = self._seed * EPOCH_SEED_STRIDE + trainer.current_epoch
         torch.manual_seed(seed + trainer.global_rank * EPOCH_SEED_STRIDE**2)
 
 
@@ -102,12 +112,12 @@ class Batches(L.LightningDataModule):
 
     def _loader(self, split: PreparedSplit, shuffle: bool) -> DataLoader:
         assert self.trainer is not None  # noqa: S101 - Lightning sets it before it asks for loaders
-        sampler = DistributedSampler(
+        sampler: DistributedSampler[Any] = DistributedSampler(
             split, self.trainer.world_size, self.trainer.global_rank, shuffle=shuffle, seed=self.config.seed
         )
         return DataLoader(split, self.config.batch_size, sampler=sampler, collate_fn=self._collate)
 
-    def _collate(self, batch: tuple[torch.Tensor, list[Any]]) -> tuple[torch.Tensor, torch.Tensor]:
+    def _collate(self, batch: Any) -> tuple[torch.Tensor, torch.Tensor]:
         return batch[0], self.task.stack_targets(batch[1])
 
 
@@ -122,13 +132,16 @@ def fit(loop: Loop, batches: Batches, folder: Path, history: History) -> L.Train
         folder / CHECKPOINTS, "best", monitor, mode=task.better, save_last=True, enable_version_counter=False
     )
     early = EarlyStopping(monitor, mode=task.better, patience=config.patience_epochs)
+    warnings.filterwarnings(
+        "ignore", "`isinstance\\(treespec, LeafSpec", FutureWarning
+    )  # Lightning's own, with torch 2.13
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its tips are not about this run
     trainer = L.Trainer(
         max_epochs=config.num_epochs,
         devices="auto" if config.devices == -1 else config.devices,
         precision=config.precision,
         gradient_clip_val=config.gradient_clip_norm,
-        callbacks=[SeedEachEpoch(), history, early, best],
+        callbacks=[SeedEachEpoch(config.seed), history, early, best],
         logger=False,
         enable_model_summary=False,
         enable_progress_bar=sys.stderr.isatty(),

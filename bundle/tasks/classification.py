@@ -14,6 +14,7 @@ from bundle.spec import Spec
 from bundle.tensors import Tensors, TensorSpec
 
 NUM_SCORE_BINS = 10
+TOP_K_HELP = "how many of the best labels to list; clipped to the number of labels"
 MAX_GOLDEN_LABELS = 100  # enough to see a rank change; a thousand-class golden file stays readable
 
 
@@ -28,10 +29,7 @@ class ClassificationDecode(Spec):
 class ClassificationOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a caller may choose for one request."""
 
-    top_k: Annotated[
-        int | None,
-        msgspec.Meta(ge=1, description="how many of the best labels to list; clipped to the number of labels"),
-    ] = None
+    top_k: Annotated[int, msgspec.Meta(ge=1, description=TOP_K_HELP)] | None = None
 
 
 class LabelScore(msgspec.Struct, frozen=True):

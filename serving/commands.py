@@ -1,0 +1,55 @@
+"""The command line of serving: `modelyard serve`."""
+
+import logging
+import socket
+import sys
+from pathlib import Path
+
+import tyro
+import uvicorn
+from pydantic import ValidationError
+
+from bundle.errors import BadInput
+from serving.app import create_app
+from serving.endpoints import ENDPOINTS
+from serving.repository import Model
+from serving.settings import Settings
+
+
+def serve_command(arguments: list[str]) -> None:
+    """`modelyard serve REPOSITORY [--host --port ...]`; every flag is also an environment variable MODELYARD_*."""
+    settings = tyro.cli(Settings, prog="modelyard serve", args=arguments, default=_from_environment())
+    logging.basicConfig(level=settings.log_level.upper(), format="%(levelname)s:     %(message)s")
+    listener = socket.create_server((settings.host, settings.port), reuse_port=False, backlog=2048)
+    port = listener.getsockname()[1]  # the one that was given, or the free one that port 0 asks for
+    app = create_app(settings, on_loaded=lambda models: _announce(settings, port, models))
+    config = uvicorn.Config(app, log_level=settings.log_level, access_log=False)
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+def _from_environment() -> Settings:
+    try:
+        return Settings()
+    except ValidationError as cause:
+        problems = "; ".join(
+            f"MODELYARD_{str(error['loc'][0]).upper()}={error['input']!r}: {error['msg']}" for error in cause.errors()
+        )
+        raise BadInput(f"the environment holds a setting that is not allowed: {problems}") from None
+
+
+def _announce(settings: Settings, port: int, models: list[Model]) -> None:
+    """Say what is served, with a line for each model that works when it is pasted."""
+    for model in models:
+        if model.predictor is None:
+            print(f"\n{model.name}: refused: {model.reason}", file=sys.stderr, flush=True)
+            continue
+        manifest = model.predictor.manifest
+        sample = manifest.golden[0]
+        file = Path(settings.repository, model.name, str(model.version), sample.file)
+        path = ENDPOINTS[manifest.task].path
+        print(
+            f"\n{model.name} version {model.version} is ready ({manifest.default_artefact}). Ask it:\n"
+            f"  curl -H 'Content-Type: {sample.media_type}' --data-binary @{file} "
+            f"'http://{settings.host}:{port}{path}?model={model.name}&top_k=3'",
+            flush=True,
+        )

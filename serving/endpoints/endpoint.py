@@ -1,0 +1,94 @@
+"""The form of an endpoint, and the one function that carries a request of any of them from body to answer.
+
+Knows HTTP, inputs, the repository and the pool. Knows nothing of what a task means.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from bundle.errors import BadInput
+from serving.inputs import InputLimits, read_inputs
+from serving.metrics import Metrics
+from serving.pool import Pool
+from serving.repository import ModelRepository
+
+StructT = TypeVar("StructT", bound=msgspec.Struct)
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """What one task looks like over HTTP."""
+
+    path: str
+    task: str
+    summary: str
+    accepts: tuple[str, ...]
+    """Media types of a raw body."""
+    options_type: type[msgspec.Struct]
+    """What a caller may choose, as query parameters."""
+    result_type: type[msgspec.Struct]
+    """One prediction."""
+
+    @property
+    def answer_type(self) -> type[msgspec.Struct]:
+        """The body of an answer: model, version, and one prediction an input, in order."""
+        fields = [("model", str), ("version", int), ("predictions", list[self.result_type])]  # type: ignore[name-defined]
+        return msgspec.defstruct(f"{self.result_type.__name__}Answer", fields, frozen=True)
+
+
+class Selection(msgspec.Struct, frozen=True):
+    """Which model a request means."""
+
+    model: str | None = None
+    version: int | None = None
+
+
+def handler(
+    endpoint: Endpoint, models: ModelRepository, pool: Pool, metrics: Metrics, limits: InputLimits
+) -> Callable[[Request], Awaitable[Response]]:
+    """The route function of an endpoint: parse -> prepare -> compute -> decode -> one write."""
+
+    async def answer(request: Request) -> Response:
+        selection, options = read_query(dict(request.query_params), endpoint.options_type)
+        predictor = models.find(endpoint.task, selection.model, selection.version)
+        name, version = predictor.manifest.name, predictor.manifest.version
+        with metrics.phase(name, "parse"):
+            raws = await read_inputs(request, endpoint.accepts, limits)
+        with metrics.phase(name, "prepare"):
+            prepared = await pool.prepare(predictor, raws)
+        with metrics.phase(name, "compute"):
+            outputs = await pool.compute(predictor, [one.tensors for one in prepared])
+        with metrics.phase(name, "decode"):
+            predictions = [predictor.decode(row, one, options) for row, one in zip(outputs, prepared, strict=True)]
+            body = msgspec.json.encode({"model": name, "version": version, "predictions": predictions})
+        metrics.count_instances(name, len(predictions))
+        return Response(body, media_type="application/json")
+
+    return answer
+
+
+def read_query(query: dict[str, str], options_type: type[msgspec.Struct]) -> tuple[Selection, msgspec.Struct]:
+    """Split a query into which model is meant and the task's options; a name nobody knows is an error.
+
+    Raises:
+        BadInput: an unknown parameter, or a value out of range.
+    """
+    known = [*Selection.__struct_fields__, *options_type.__struct_fields__]
+    strangers = sorted(set(query) - set(known))
+    if strangers:
+        raise BadInput(f"unknown query parameter {', '.join(strangers)}; known are {', '.join(known)}")
+    return _convert(query, Selection), _convert(query, options_type)
+
+
+def _convert(query: dict[str, str], to: type[StructT]) -> StructT:
+    mine = {name: query[name] for name in to.__struct_fields__ if name in query}
+    try:
+        return msgspec.convert(mine, to, strict=False)
+    except msgspec.ValidationError as cause:
+        given = ", ".join(f"{name}={value!r}" for name, value in mine.items())
+        raise BadInput(f"query parameters {given}: {cause}") from None

@@ -1,0 +1,56 @@
+"""`GET /v1/models`: what is served, what is refused and why, with the evidence. Knows manifests and HTTP."""
+
+from typing import Any
+
+import msgspec
+from fastapi import APIRouter
+from starlette.responses import Response
+
+from bundle.manifest import Manifest
+from serving.repository import Model, ModelRepository
+
+
+def models_router(models: ModelRepository) -> APIRouter:
+    """Routes for one repository."""
+    router = APIRouter(tags=["models"])
+
+    @router.get("/v1/models", summary="List models with labels, input, artefacts and evidence")
+    async def list_models() -> Response:
+        return Response(
+            msgspec.json.encode({"models": [describe(model) for model in models.models]}), media_type="application/json"
+        )
+
+    return router
+
+
+def describe(model: Model) -> dict[str, Any]:
+    """One model as JSON values; a refused one has a reason in place of a description."""
+    entry: dict[str, Any] = {"name": model.name, "version": model.version, "state": model.state}
+    if model.predictor is None:
+        return entry | {"reason": model.reason}
+    manifest = model.predictor.manifest
+    return entry | {
+        "task": manifest.task,
+        "labels": manifest.decode.labels,
+        "input": manifest.preprocess.model_dump(mode="json"),
+        "max_batch_size": manifest.max_batch_size,
+        "artefact": manifest.default_artefact,
+        "artefacts": _artefacts(manifest),
+        "left_out": {one.artefact: one.reason for one in manifest.left_out},
+        "digest": manifest.digest,
+    }
+
+
+def _artefacts(manifest: Manifest) -> dict[str, Any]:
+    return {
+        name: {
+            "runtime": artefact.runtime,
+            "precision": artefact.precision,
+            "metric": {artefact.evidence.metric_name: artefact.evidence.metric},
+            "num_test_samples": artefact.evidence.num_test_samples,
+            "checks": len(artefact.evidence.checks),
+            "median_ms": artefact.evidence.latency.median_ms,
+        }
+        for name, artefact in manifest.artefacts.items()
+        if artefact.evidence
+    }

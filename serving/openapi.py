@@ -1,0 +1,65 @@
+"""What /docs and /openapi.json say of the endpoints, made from the types that they really read and write.
+
+Knows endpoints' types and the OpenAPI form. Knows nothing of how requests are answered.
+"""
+
+from typing import Any
+
+import msgspec
+
+from serving.endpoints import ENDPOINTS, Endpoint
+from serving.endpoints.endpoint import Selection
+from serving.inputs import ANY_BYTES, Instances
+
+REF = "#/components/schemas/{name}"
+
+
+class Error(msgspec.Struct, frozen=True):
+    """Every error has this body."""
+
+    error: str
+    code: str
+
+
+def operation(endpoint: Endpoint) -> dict[str, Any]:
+    """The OpenAPI operation of an endpoint: parameters, bodies, answers."""
+    binary = {"schema": {"type": "string", "format": "binary"}}
+    files = {
+        "type": "object",
+        "properties": {"file": {"type": "array", "items": {"type": "string", "format": "binary"}}},
+        "required": ["file"],
+    }
+    bodies: dict[str, Any] = dict.fromkeys((*endpoint.accepts, ANY_BYTES), binary)
+    bodies["multipart/form-data"] = {"schema": files}
+    bodies["application/json"] = {"schema": {"$ref": REF.format(name="Instances")}}
+    answers = {
+        "200": _answer("One prediction an input, in order.", endpoint.answer_type.__name__),
+        "400": _answer("The input or a parameter cannot be read.", "Error"),
+        "404": _answer("No such model or version.", "Error"),
+        "413": _answer("Over a limit: bytes, pixels or inputs a request.", "Error"),
+        "415": _answer("A content type that is not read.", "Error"),
+        "503": _answer("The model does not answer now; the error says why.", "Error"),
+    }
+    return {
+        "parameters": _parameters(Selection) + _parameters(endpoint.options_type),
+        "requestBody": {"required": True, "content": bodies},
+        "responses": answers,
+    }
+
+
+def components() -> dict[str, Any]:
+    """Schemas of every body that the operations refer to."""
+    types: list[Any] = [Error, Instances, *(endpoint.answer_type for endpoint in ENDPOINTS.values())]
+    return msgspec.json.schema_components(types, ref_template=REF)[1]
+
+
+def _answer(description: str, schema: str) -> dict[str, Any]:
+    return {
+        "description": description,
+        "content": {"application/json": {"schema": {"$ref": REF.format(name=schema)}}},
+    }
+
+
+def _parameters(struct: type[msgspec.Struct]) -> list[dict[str, Any]]:
+    schema = msgspec.json.schema(struct)["$defs"][struct.__name__]["properties"]
+    return [{"name": name, "in": "query", "required": False, "schema": field} for name, field in schema.items()]
