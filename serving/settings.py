@@ -16,7 +16,9 @@ from runtime.cpus import available_cpus
 class Settings(BaseSettings):
     """Serve the bundles of a repository over HTTP."""
 
-    model_config = SettingsConfigDict(env_prefix="MODELYARD_", frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(
+        env_prefix="MODELYARD_", frozen=True, extra="forbid", use_attribute_docstrings=True
+    )
 
     repository: tyro.conf.Positional[Path] = Path("models")
     """Folder of bundles, <repository>/<name>/<version>; the newest version of each is served."""
@@ -38,3 +40,20 @@ class Settings(BaseSettings):
     """Most inputs in one request."""
     log_level: Literal["critical", "error", "warning", "info", "debug"] = "info"
     """How much is logged to standard error."""
+
+
+def describe(settings: type[Settings]) -> str:
+    """docs/settings.md: every flag, its variable, its default and what it does."""
+    lines = [
+        "# Settings",
+        "",
+        "Made from `serving/settings.py` by `make docs`; do not edit. A flag wins over its environment variable.",
+        "",
+        "| flag of `modelyard serve` | environment | default | what it does |",
+        "|---|---|---|---|",
+    ]
+    for name, field in settings.model_fields.items():
+        flag = "REPOSITORY (first argument)" if name == "repository" else f"`--{name.replace('_', '-')}`"
+        default = "as many as processors" if field.is_required() or field.default_factory else f"`{field.default}`"
+        lines.append(f"| {flag} | `MODELYARD_{name.upper()}` | {default} | {field.description} |")
+    return "\n".join(lines) + "\n"

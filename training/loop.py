@@ -115,7 +115,10 @@ class Batches(L.LightningDataModule):
         sampler: DistributedSampler[Any] = DistributedSampler(
             split, self.trainer.world_size, self.trainer.global_rank, shuffle=shuffle, seed=self.config.seed
         )
-        return DataLoader(split, self.config.batch_size, sampler=sampler, collate_fn=self._collate)
+        # A loader draws a number when it starts; from torch's own generator that would shift all that follow,
+        # and at another place in a resumed run than in one that was not interrupted.
+        own = torch.Generator()
+        return DataLoader(split, self.config.batch_size, sampler=sampler, collate_fn=self._collate, generator=own)
 
     def _collate(self, batch: Any) -> tuple[torch.Tensor, torch.Tensor]:
         return batch[0], self.task.stack_targets(batch[1])
@@ -152,4 +155,7 @@ def fit(loop: Loop, batches: Batches, folder: Path, history: History) -> L.Train
     trainer.fit(loop, datamodule=batches, ckpt_path=last if last.is_file() else None, weights_only=True)
     state = torch.load(best.best_model_path, map_location="cpu", weights_only=True)["state_dict"]
     loop.load_state_dict(state)
+    if torch.distributed.is_initialized():  # what follows is for one process, and must not wait for the others
+        torch.distributed.barrier()
+        torch.distributed.destroy_process_group()
     return trainer

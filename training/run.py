@@ -50,8 +50,9 @@ def train(config: TrainConfig, out: Path, recipe: str) -> Path:
     augment = build_augment(config.augment, config.preprocess.height_px, config.preprocess.width_px)
     history = History(folder / "metrics.csv", task.metric_name)
     trainer = fit(Loop(config, task, graph, augment), Batches(config, task, *prepared), folder, history)
-    if trainer.is_global_zero:
-        _conclude(folder, config, recipe, commit, splits, (prepared[0], validation_samples), task, graph, history)
+    if not trainer.is_global_zero:
+        sys.exit(0)  # one of several processes that trained together; the first one concludes
+    _conclude(folder, config, recipe, commit, splits, (prepared[0], validation_samples), task, graph, history)
     return folder
 
 

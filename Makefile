@@ -1,0 +1,63 @@
+# The same commands for people and for CI. `make help` lists them.
+PYTHON ?= python3
+PORT ?= 8000
+DEMO ?= build/demo
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+SERVING := build/serving
+RECIPES = $(shell $(BIN)/modelyard recipes | cut -d' ' -f1)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-serving lint typecheck format docs bench reproduce
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(INSTALLED) ## make .venv with everything, pinned by constraints.txt
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Modelyard needs Python 3.11 or newer; try: make PYTHON=python3.11")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[training,export,serving,dev]'
+	touch $@
+
+demo: $(INSTALLED) ## train, export with proof and serve on http://127.0.0.1:$(PORT); reuses what is there
+	$(BIN)/modelyard train digits_cnn --out $(DEMO)/runs --results $(DEMO)/results
+	test -d $(DEMO)/models/digits_cnn/1 || $(BIN)/modelyard export $(DEMO)/runs/digits_cnn --repository $(DEMO)/models
+	$(BIN)/modelyard serve $(DEMO)/models --port $(PORT)
+
+test: $(INSTALLED) ## all tests
+	$(BIN)/pytest
+
+test-serving: ## install the serving extra alone, as a wheel, and run its tests where torch cannot be imported
+	rm -rf $(SERVING) && mkdir -p $(SERVING)
+	$(PYTHON) -m venv $(SERVING)/.venv
+	$(SERVING)/.venv/bin/pip install -q --disable-pip-version-check -c constraints.txt '.[serving]' httpx hypothesis pytest pytest-timeout pytest-xdist
+	! $(SERVING)/.venv/bin/python -c 'import torch' 2> /dev/null
+	cp -r tests pyproject.toml $(SERVING)
+	cd $(SERVING) && .venv/bin/pytest tests/bundle tests/runtime tests/serving
+
+lint: $(INSTALLED) ## style, import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache
+
+typecheck: $(INSTALLED) ## mypy
+	$(BIN)/mypy
+
+format: $(INSTALLED) ## put the code into shape
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: $(INSTALLED) ## write the generated pages: settings, results, the manifest's schema
+	$(BIN)/python docs/generate.py
+
+bench: $(INSTALLED) ## the service against a bare Predictor, on the same cores in one run
+	$(BIN)/modelyard train digits_cnn --out $(DEMO)/runs --results $(DEMO)/results
+	test -d $(DEMO)/models/digits_cnn/1 || $(BIN)/modelyard export $(DEMO)/runs/digits_cnn --repository $(DEMO)/models
+	$(BIN)/python -m loadtests.bench $(DEMO)/models/digits_cnn --json build/bench.json
+
+reproduce: $(INSTALLED) ## train every recipe anew (about 7 minutes on 2 cores), rewrite results/ and docs/results.md
+	rm -rf build/reproduce
+	set -e; for recipe in $(RECIPES); do $(BIN)/modelyard train $$recipe --out build/reproduce; done
+	$(BIN)/python docs/generate.py

@@ -1,0 +1,32 @@
+"""Fixtures shared by packages: a tiny trained run and a bundle made from it, once a test process."""
+
+from pathlib import Path
+
+import pytest
+
+from bundle.store import Bundle, open_bundle
+from tests.builders import write_fake_bundle
+
+
+@pytest.fixture
+def fake_bundle(tmp_path: Path) -> Bundle:
+    """A bundle around the fake runtime, in a repository of its own."""
+    return open_bundle(write_fake_bundle(tmp_path / "models"))
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run: digits, three epochs of a small network."""
+    pytest.importorskip("torch", reason="training needs torch")
+    from tests.training.tiny import tiny_config
+    from training.run import train
+
+    return train(tiny_config(), tmp_path_factory.mktemp("runs"), "digits_cnn")
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """The bundle exported from `tiny_run`."""
+    from export.package import export_run
+
+    return open_bundle(export_run(tiny_run, tmp_path_factory.mktemp("models"), max_batch_size=8))

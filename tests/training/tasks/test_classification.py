@@ -1,0 +1,50 @@
+"""Classification while training: the metric counts what users count, baselines are honest."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="training needs torch")
+
+from bundle.preprocess import ImageResize, ImageSource  # noqa: E402
+from bundle.tasks import TASKS  # noqa: E402
+from training.data.prepared import PreparedSplit  # noqa: E402
+from training.data.samples import ArrayImages  # noqa: E402
+from training.tasks.classification import ClassificationTraining  # noqa: E402
+
+TASK = ClassificationTraining(("dark", "light"))
+
+
+def split(num_samples: int, seed: int) -> PreparedSplit:
+    rng = np.random.default_rng(seed)
+    targets = rng.integers(0, 2, num_samples)
+    images = (rng.integers(0, 100, (num_samples, 4, 4)) + targets[:, None, None] * 150).astype(np.uint8)
+    return PreparedSplit(ArrayImages(images, targets), ImageResize(height_px=4, width_px=4, color="grey"))
+
+
+def test_the_metric_of_tensors_is_the_score_of_answers() -> None:
+    outputs = torch.softmax(torch.randn(50, 2, generator=torch.Generator().manual_seed(0)), dim=1)
+    targets = [i % 2 for i in range(50)]
+    metric = TASK.new_metric()
+    metric.update(outputs, TASK.stack_targets(targets))
+    meaning = TASKS["image-classification"](TASK.decode_parameters())
+    options = meaning.options_type()
+    answers = [meaning.decode({"scores": row.numpy()}, ImageSource(4, 4), options) for row in outputs]
+    assert TASK.score(answers, targets) == pytest.approx(float(metric.compute()))
+
+
+def test_the_tail_gives_scores_that_sum_to_one() -> None:
+    assert torch.allclose(TASK.tail()(torch.randn(5, 2)).sum(1), torch.ones(5))
+
+
+def test_baselines_need_no_network() -> None:
+    figures = TASK.baseline(split(200, 0), split(100, 1))
+    assert set(figures) == {"commonest_label", "logistic_regression"}
+    assert figures["commonest_label"] < 0.7
+    assert figures["logistic_regression"] > 0.95
+
+
+def test_the_confusion_matrix_is_drawn(tmp_path: Path) -> None:
+    TASK.draw(tmp_path, np.eye(2, dtype=np.float32)[[0, 1, 1]], [0, 1, 0])
+    assert (tmp_path / "confusion_matrix.png").read_bytes().startswith(b"\x89PNG")

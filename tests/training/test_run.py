@@ -1,0 +1,113 @@
+"""A run folder: what it holds, that it repeats, resumes to the same numbers, and refuses what does not fit."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch", reason="training needs torch")
+
+import safetensors.numpy
+
+from bundle.errors import RunError
+from tests.training.tiny import tiny_config
+from training.run import train
+
+TRAIN = [sys.executable, "-m", "training", "digits_cnn", "--results", "results"]
+SMALL = ["--model.channels", "8", "16", "--num-epochs"]
+
+
+def numbers(folder: Path) -> list[list[str]]:
+    """metrics.csv without the seconds."""
+    with (folder / "metrics.csv").open(encoding="utf-8") as file:
+        return [row[:-1] for row in csv.reader(file)]
+
+
+def weights(folder: Path) -> dict[str, bytes]:
+    return {
+        name: array.tobytes() for name, array in safetensors.numpy.load_file(folder / "weights.safetensors").items()
+    }
+
+
+def test_holds_everything_that_was_promised(tiny_run: Path) -> None:
+    assert {path.name for path in tiny_run.iterdir()} == {
+        "config.json", "metrics.csv", "curves.png", "confusion_matrix.png", "checkpoint.json", "weights.safetensors",
+        "golden", "results.json", "checkpoints",
+    }  # fmt: skip
+    results = json.loads((tiny_run / "results.json").read_text(encoding="utf-8"))
+    assert set(results) == {
+        "recipe", "task", "data", "split", "metrics", "baseline", "published", "seconds", "command", "seed", "commit",
+        "machine",
+    }  # fmt: skip
+    assert results["metrics"]["accuracy"] > results["baseline"]["commonest_label"] + 0.3
+    checkpoint = json.loads((tiny_run / "checkpoint.json").read_text(encoding="utf-8"))
+    assert len(checkpoint["data_sha256"]) == 64
+    assert len(checkpoint["golden"]) == 16
+    assert len(numbers(tiny_run)) == 1 + 3
+
+
+def test_golden_samples_show_every_label(tiny_run: Path) -> None:
+    answers = json.loads((tiny_run / "golden/answers.json").read_text(encoding="utf-8"))
+    checkpoint = json.loads((tiny_run / "checkpoint.json").read_text(encoding="utf-8"))
+    seen = {entry["label"] for answer in answers for entry in answer["top_k"]}
+    assert seen == set(checkpoint["labels"])
+
+
+def test_the_same_seed_gives_the_same_numbers_and_another_seed_does_not(tiny_run: Path, tmp_path: Path) -> None:
+    again = train(tiny_config(), tmp_path / "again", "digits_cnn")
+    other = train(tiny_config(seed=1), tmp_path / "other", "digits_cnn")
+    assert numbers(again) == numbers(tiny_run)
+    assert weights(again) == weights(tiny_run)
+    assert weights(other) != weights(tiny_run)
+
+
+def test_a_finished_run_is_left_as_it_is(tiny_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = {path: path.stat().st_mtime_ns for path in tiny_run.rglob("*")}
+    train(tiny_config(), tiny_run.parent, "digits_cnn")
+    assert {path: path.stat().st_mtime_ns for path in tiny_run.rglob("*")} == before
+    assert "is finished" in capsys.readouterr().err
+
+
+def test_other_settings_in_the_same_folder_are_refused_and_named(tiny_run: Path) -> None:
+    with pytest.raises(RunError, match=r"num_epochs was 3, is 4.*--name or --out"):
+        train(tiny_config(num_epochs=4), tiny_run.parent, "digits_cnn")
+
+
+def test_a_killed_run_resumes_to_the_same_numbers(tmp_path: Path) -> None:
+    straight, killed = tmp_path / "straight", tmp_path / "killed"
+    command = [*TRAIN, *SMALL, "12"]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    subprocess.run([*command, "--out", str(straight)], cwd=tmp_path, env=environment, check=True, capture_output=True)
+    process = subprocess.Popen([*command, "--out", str(killed)], cwd=tmp_path, env=environment, stderr=subprocess.PIPE)
+    last = killed / "digits_cnn/checkpoints/last.ckpt"
+    deadline = time.monotonic() + 120
+    while not last.exists() and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert not (killed / "digits_cnn/results.json").exists()
+    subprocess.run([*command, "--out", str(killed)], cwd=tmp_path, env=environment, check=True, capture_output=True)
+    assert numbers(killed / "digits_cnn") == numbers(straight / "digits_cnn")
+    assert weights(killed / "digits_cnn") == weights(straight / "digits_cnn")
+
+
+def test_several_devices_train_together_and_one_concludes(tmp_path: Path) -> None:
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(
+        [*TRAIN, *SMALL, "1", "--devices", "2"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines()[-1] == "runs/digits_cnn"
+    assert "MEMBER: 2/2" in done.stderr
+    assert (tmp_path / "runs/digits_cnn/results.json").exists()
