@@ -33,7 +33,7 @@ class Check(Spec):
     def __str__(self) -> str:
         """One line for a table or a message."""
         verdict = "ok" if self.passed else "BROKEN"
-        return f"{self.kind:<8} {self.subject}: {self.value:.3g} (limit {self.limit:.3g}) {verdict}"
+        return f"{self.kind}, {self.subject}: {self.value:.3g} (limit {self.limit:.3g}) {verdict}"
 
 
 class Latency(Spec):

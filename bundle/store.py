@@ -5,6 +5,7 @@ Knows files, hashes and manifests. Knows nothing of engines: it says whether a b
 
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from pydantic import ValidationError
 from bundle.errors import BundleError
 from bundle.golden import Golden, read_golden
 from bundle.manifest import SCHEMA_VERSION, Artefact, Manifest
+from bundle.spec import NAME_PATTERN
 
 MANIFEST_FILE = "manifest.json"
 
@@ -136,7 +138,13 @@ def names(repository: Path) -> list[str]:
 
 @contextmanager
 def staging(repository: Path, name: str) -> Iterator[Path]:
-    """A hidden folder beside the versions to build a bundle in; whatever is left in it is removed on the way out."""
+    """A hidden folder beside the versions to build a bundle in; whatever is left in it is removed on the way out.
+
+    Raises:
+        BundleError: the name cannot be a model's name.
+    """
+    if not re.fullmatch(NAME_PATTERN, name):
+        raise BundleError(f"'{name}' cannot be a model's name: it must match {NAME_PATTERN}")
     parent = repository / name
     parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=".staging-", dir=parent))

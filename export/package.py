@@ -71,7 +71,7 @@ def export_run(run: Path, repository: Path, name: str | None = None, max_batch_s
     if splits.sha256() != checkpoint.data_sha256:
         raise DataError(f"data '{checkpoint.config.data.dataset}' is not what {run} was trained on (another sha256)")
     subject = Subject(checkpoint, graph, splits, training_task(checkpoint.config.task)(splits.labels))
-    name = name or checkpoint.config.name
+    name = checkpoint.config.name if name is None else name
     with staging(repository, name) as folder:
         draft = _draft(subject, name, folder, run, max_batch_size)
         manifest = _prove(subject, draft, folder)

@@ -123,12 +123,12 @@ def spread(samples: Samples, count: int) -> list[int]:
 
 
 def code_commit() -> str:
-    """This code's git commit, `-dirty` where files differ from it, or "unknown" outside a checkout."""
+    """This code's git commit, `-dirty` where files of training or bundle differ, or "unknown" outside a checkout."""
     folder = Path(__file__).parent
     try:
         _git(folder, "ls-files", "--error-unmatch", "checkpoint.py")  # installed inside somebody else's checkout?
         head = _git(folder, "rev-parse", "HEAD")
-        changed = _git(folder, "status", "--porcelain", "--", ":/", ":!/results", ":!/docs")
+        changed = _git(folder, "status", "--porcelain", "--", ":/training", ":/bundle")
         return f"{head}-dirty" if changed else head
     except (OSError, subprocess.CalledProcessError):
         return "unknown"

@@ -40,16 +40,12 @@ class Cnn(nn.Module):
             pool = [nn.MaxPool2d(2)] if i else []
             stages.append(nn.Sequential(*pool, _convolution(narrow, wide), _convolution(wide, wide)))
         self.stages = nn.Sequential(*stages)
-        self.head = nn.Sequential(
-            nn.AdaptiveAvgPool2d(1),
-            nn.Flatten(),
-            nn.Dropout(config.dropout),
-            nn.Linear(config.channels[-1], num_outputs),
-        )
+        self.head = nn.Sequential(nn.Dropout(config.dropout), nn.Linear(config.channels[-1], num_outputs))
 
     def forward(self, batch_NCHW: torch.Tensor) -> torch.Tensor:
         """float [batch, channels, height, width] -> logits [batch, num_outputs]."""
-        return self.head(self.stages(batch_NCHW))
+        # A mean over both axes: pooling and flattening a channels-last tensor exports as a strided Gather.
+        return self.head(self.stages(batch_NCHW).mean(dim=(2, 3)))
 
 
 def _convolution(narrow: int, wide: int) -> nn.Sequential:

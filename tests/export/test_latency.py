@@ -1,0 +1,38 @@
+"""Latency: every engine at every batch size, in turn; the speed-up is a mean of ratios."""
+
+import time
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="export needs torch")
+
+from bundle.tensors import Tensors
+from export.latency import measure, speed_up
+
+
+class Sleeper:
+    inputs = ()
+    outputs = ()
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self.batch_sizes: set[int] = set()
+
+    def run(self, batch: Tensors) -> Tensors:
+        self.batch_sizes.add(len(batch["x"]))
+        time.sleep(self._seconds)
+        return batch
+
+
+def test_measures_every_engine_at_every_batch_size() -> None:
+    engines = {"slow": Sleeper(0.02), "fast": Sleeper(0.001)}
+    table = measure(engines, [{"x": np.zeros(2)}], [1, 8])
+    assert set(table) == {"slow", "fast"}
+    assert engines["slow"].batch_sizes == {1, 8}
+    assert speed_up(table["slow"], table["fast"]) > 3
+
+
+def test_the_speed_up_is_the_geometric_mean() -> None:
+    assert speed_up({1: 1.0, 8: 1.0}, {1: 0.5, 8: 2.0}) == pytest.approx(1.0)
+    assert speed_up({1: 4.0}, {1: 1.0}) == pytest.approx(4.0)

@@ -1,0 +1,199 @@
+"""From run to bundle: whole, proven, honest about what was left out; or an error and nothing on disk."""
+
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="export needs torch")
+
+import onnx
+
+from bundle.errors import DataError, ModelyardError, ParityError, RunError
+from bundle.evidence import REQUIRED_CHECKS
+from bundle.store import Bundle, open_bundle
+from export import package, tolerance
+from export.package import export_run
+from modelyard import main
+from runtime.predictor import load_predictor
+from runtime.replay import replay
+from training.checkpoint import load_checkpoint
+
+
+def left_behind(repository: Path) -> list[Path]:
+    return list(repository.rglob("*")) if repository.exists() else []
+
+
+def test_a_bundle_holds_what_it_promises_and_nothing_unhashed(tiny_bundle: Bundle) -> None:
+    manifest = tiny_bundle.manifest
+    on_disk = {p.relative_to(tiny_bundle.folder).as_posix() for p in tiny_bundle.folder.rglob("*") if p.is_file()}
+    assert on_disk == set(manifest.files) | {"manifest.json"}
+    assert {"model.onnx", "MODEL_CARD.md", "golden/tensors.safetensors", "golden/answers.json"} <= on_disk
+    assert (manifest.name, manifest.version, manifest.task) == ("digits_cnn", 1, "image-classification")
+    assert manifest.provenance.recipe == "digits_cnn"
+
+
+def test_every_artefact_that_ships_is_proven_and_the_rest_says_why_not(tiny_bundle: Bundle) -> None:
+    manifest = tiny_bundle.manifest
+    assert set(manifest.artefacts) | {one.artefact for one in manifest.left_out} == {"fp32", "int8"}
+    for artefact in manifest.artefacts.values():
+        assert artefact.evidence is not None
+        assert artefact.evidence.shortfall() is None
+        assert artefact.evidence.num_test_samples == 359
+        assert set(artefact.evidence.latency.median_ms) == {1, 8}
+
+
+def test_checks_are_made_in_the_order_in_which_they_explain_each_other(tiny_bundle: Bundle) -> None:
+    evidence = tiny_bundle.manifest.artefacts["fp32"].evidence
+    assert evidence is not None
+    kinds = [check.kind for check in evidence.checks]
+    assert list(dict.fromkeys(kinds)) == list(REQUIRED_CHECKS)
+    subjects = " ".join(check.subject for check in evidence.checks)
+    for size in (1, 3, 8):
+        assert f"golden inputs, batch {size}" in subjects
+        assert f"random inputs, batch {size}" in subjects
+
+
+def test_fp32_answers_every_test_picture_as_the_checkpoint_does(tiny_run: Path, tiny_bundle: Bundle) -> None:
+    evidence = tiny_bundle.manifest.artefacts["fp32"].evidence
+    assert evidence is not None
+    assert evidence.metric["artefact"] == evidence.metric["checkpoint"]
+    checkpoint, _ = load_checkpoint(tiny_run)
+    test = checkpoint.config.data.load().test
+    predictor = load_predictor(tiny_bundle, "fp32")
+    answers = predictor.predict([test.raw(i) for i in range(len(test))])
+    right = sum(answer.label == checkpoint.labels[test.target(i)] for i, answer in enumerate(answers))  # type: ignore[attr-defined]
+    assert right / len(test) == evidence.metric["checkpoint"]
+
+
+@pytest.mark.parametrize("artefact", ["fp32", "default"])
+def test_golden_samples_replay_on_what_was_published(artefact: str, tiny_bundle: Bundle) -> None:
+    name = tiny_bundle.manifest.default_artefact if artefact == "default" else artefact
+    replay(load_predictor(tiny_bundle, name), tiny_bundle.golden(), tiny_bundle.manifest.artefacts[name].atol)
+
+
+def test_the_onnx_file_is_opset_20_with_its_weights_inside(tiny_bundle: Bundle) -> None:
+    model = onnx.load(tiny_bundle.folder / "model.onnx", load_external_data=False)
+    assert [entry.version for entry in model.opset_import if entry.domain == ""] == [20]
+    assert not [tensor.name for tensor in model.graph.initializer if tensor.external_data]
+    assert "Cast" in {node.op_type for node in model.graph.node}
+    assert model.graph.node[-1].op_type == "Softmax"
+
+
+def test_the_card_tells_people_metric_limits_and_origin(tiny_bundle: Bundle) -> None:
+    card = (tiny_bundle.folder / "MODEL_CARD.md").read_text(encoding="utf-8")
+    for text in ("# digits_cnn", "Trained by recipe", "| decoded |", "sha256", "0, 1, 2, 3"):
+        assert text in card
+
+
+def test_the_next_export_is_the_next_version_with_the_same_graph(tiny_run: Path, tiny_bundle: Bundle) -> None:
+    folder = export_run(tiny_run, tiny_bundle.folder.parents[1], max_batch_size=8)
+    again = open_bundle(folder).manifest
+    assert again.version == tiny_bundle.manifest.version + 1
+    assert again.files["model.onnx"] == tiny_bundle.manifest.files["model.onnx"]
+
+
+def test_a_broken_limit_raises_names_tensor_error_limit_and_sample_and_leaves_nothing(
+    tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    strict = tolerance.TOLERANCES["fp32"].model_copy(update={"atol": 0.0, "random_atol": 0.0})
+    monkeypatch.setitem(tolerance.TOLERANCES, "fp32", strict)
+    with pytest.raises(ParityError) as broken:
+        export_run(tiny_run, tmp_path / "models")
+    assert re.search(r"model\.onnx: values: 'scores', golden inputs, batch 1.*sample \d+.*limit 0", str(broken.value))
+    assert left_behind(tmp_path / "models") == []
+
+
+def test_a_graph_that_lost_its_normalisation_is_caught(
+    tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = package.export_onnx
+
+    def forgetful(graph, inputs, outputs, path):  # type: ignore[no-untyped-def]
+        mean = graph.stem.mean.clone()
+        graph.stem.mean.zero_()
+        honest(graph, inputs, outputs, path)
+        graph.stem.mean.copy_(mean)
+
+    monkeypatch.setattr(package, "export_onnx", forgetful)
+    with pytest.raises(ParityError, match="values: 'scores'"):
+        export_run(tiny_run, tmp_path / "models")
+    assert left_behind(tmp_path / "models") == []
+
+
+def test_an_int8_that_breaks_its_limit_is_left_out_with_the_figure(
+    tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    strict = tolerance.TOLERANCES["int8"].model_copy(update={"atol": 0.0})
+    monkeypatch.setitem(tolerance.TOLERANCES, "int8", strict)
+    monkeypatch.setattr(package, "MIN_SPEED_UP", 0.0)
+    manifest = open_bundle(export_run(tiny_run, tmp_path / "models")).manifest
+    assert (list(manifest.artefacts), manifest.default_artefact) == (["fp32"], "fp32")
+    assert re.search(r"values: 'scores'.*over the limit 0", manifest.left_out[0].reason)
+    assert "model.int8.onnx" not in manifest.files
+
+
+def test_an_int8_that_is_no_faster_is_left_out_with_the_figure(
+    tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(package, "MIN_SPEED_UP", 1e9)
+    manifest = open_bundle(export_run(tiny_run, tmp_path / "models")).manifest
+    assert list(manifest.artefacts) == ["fp32"]
+    assert re.search(r"no faster than fp32: [\d.]+x \(batch 1 [\d.e-]+ ms", manifest.left_out[0].reason)
+
+
+def test_the_fastest_proven_artefact_is_the_default(
+    tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(package, "MIN_SPEED_UP", 0.0)
+    lenient = tolerance.TOLERANCES["int8"].model_copy(update={"disagreement_share": 1.0, "max_metric_drop": 1.0})
+    monkeypatch.setitem(tolerance.TOLERANCES, "int8", lenient)  # three epochs leave many pictures between two labels
+    monkeypatch.setattr(package, "measure", lambda runtimes, rows, sizes: {"fp32": {1: 2.0}, "int8": {1: 1.0}})
+    manifest = open_bundle(export_run(tiny_run, tmp_path / "models")).manifest
+    assert list(manifest.artefacts) == ["fp32", "int8"]
+    assert manifest.default_artefact == "int8"
+
+
+def test_data_that_changed_since_training_is_refused(tiny_run: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(tiny_run, tmp_path / "run"))
+    path = run / "checkpoint.json"
+    text = path.read_text(encoding="utf-8")
+    path.write_text(re.sub(r'"data_sha256": ?"\w+"', f'"data_sha256": "{"0" * 64}"', text), encoding="utf-8")
+    with pytest.raises(DataError, match=r"is not what .* was trained on"):
+        export_run(run, tmp_path / "models")
+
+
+@pytest.mark.parametrize("name", ["../x", "a b", "", ".hidden", "x/y"])
+def test_a_name_that_is_no_folder_is_refused(name: str, tiny_run: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelyardError, match="name"):
+        export_run(tiny_run, tmp_path / "models", name=name)
+    assert left_behind(tmp_path) == []
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="not the folder of a finished run"):
+        export_run(tmp_path, tmp_path / "models")
+
+
+def test_the_command_ends_with_the_bundle_folder(
+    tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["export", str(tiny_run), "--repository", str(tmp_path / "models"), "--name", "mine"])
+    printed = capsys.readouterr()
+    assert printed.out.splitlines()[-1] == str(tmp_path / "models/mine/1")
+    assert "fp32: proven; accuracy" in printed.err
+    main(["inspect", str(tmp_path / "models/mine")])
+    assert "mine version 1" in capsys.readouterr().out
+
+
+def test_random_inputs_hold_the_extremes(tiny_run: Path, tiny_bundle: Bundle) -> None:
+    from export.parity import random_cases
+
+    _, graph = load_checkpoint(tiny_run)
+    cases = random_cases(tiny_bundle.manifest, graph)
+    assert len(cases.rows) == 8
+    assert cases.rows[0]["image"].max() == 0
+    assert cases.rows[1]["image"].min() == 255
+    assert np.unique(cases.rows[2]["image"]).size > 10
