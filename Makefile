@@ -55,7 +55,7 @@ docs: $(INSTALLED) ## write the generated pages: settings, results, the manifest
 bench: $(INSTALLED) ## the service against a bare Predictor, on the same cores in one run
 	$(BIN)/modelyard train digits_cnn --out $(DEMO)/runs --results $(DEMO)/results
 	test -d $(DEMO)/models/digits_cnn/1 || $(BIN)/modelyard export $(DEMO)/runs/digits_cnn --repository $(DEMO)/models
-	$(BIN)/python -m loadtests.bench $(DEMO)/models/digits_cnn --json build/bench.json
+	$(BIN)/python -m loadtests.bench $(DEMO)/models/digits_cnn --json-file build/bench.json
 
 reproduce: $(INSTALLED) ## train every recipe anew (about 7 minutes on 2 cores), rewrite results/ and docs/results.md
 	rm -rf build/reproduce

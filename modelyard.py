@@ -45,7 +45,7 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(1)
     try:
         command(arguments[1:])
-    except ModelyardError as cause:
+    except (ModelyardError, OSError) as cause:  # OSError: disk full, no permission, port in use; it names the file
         print(f"modelyard {arguments[0]}: {cause}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:

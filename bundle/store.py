@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from bundle.errors import BundleError
 from bundle.golden import Golden, read_golden
 from bundle.manifest import SCHEMA_VERSION, Artefact, Manifest
-from bundle.spec import NAME_PATTERN
+from bundle.spec import NAME_PATTERN, problems
 
 MANIFEST_FILE = "manifest.json"
 
@@ -83,10 +83,7 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         return Manifest.model_validate_json(msgspec.json.encode(content))
     except ValidationError as cause:
-        problems = "; ".join(
-            f"{'.'.join(map(str, error['loc'])) or 'manifest'}: {error['msg']}" for error in cause.errors()
-        )
-        raise BundleError(f"{path}: {problems}") from None
+        raise BundleError(f"{path}: {problems(cause)}") from None
 
 
 def _check_evidence(folder: Path, manifest: Manifest, name: str, artefact: Artefact) -> None:

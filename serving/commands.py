@@ -10,6 +10,7 @@ import uvicorn
 from pydantic import ValidationError
 
 from bundle.errors import BadInput
+from bundle.spec import problems
 from serving.app import create_app
 from serving.endpoints import ENDPOINTS
 from serving.repository import Model
@@ -31,10 +32,8 @@ def _from_environment() -> Settings:
     try:
         return Settings()
     except ValidationError as cause:
-        problems = "; ".join(
-            f"MODELYARD_{str(error['loc'][0]).upper()}={error['input']!r}: {error['msg']}" for error in cause.errors()
-        )
-        raise BadInput(f"the environment holds a setting that is not allowed: {problems}") from None
+        given = ", ".join(f"MODELYARD_{str(one['loc'][0]).upper()}={one['input']!r}" for one in cause.errors())
+        raise BadInput(f"the environment holds a setting that is not allowed: {given}: {problems(cause)}") from None
 
 
 def _announce(settings: Settings, port: int, models: list[Model]) -> None:

@@ -72,6 +72,9 @@ class ModelRepository:
         except ModelyardError as cause:
             log.error("model '%s' is refused: %s", model.name, cause)
             return replace(model, state="refused", reason=str(cause))
+        except Exception as cause:  # whatever one model's files provoke, the others must still come up
+            log.exception("model '%s' is refused", model.name)
+            return replace(model, state="refused", reason=f"{folder}: unforeseen: {type(cause).__name__}: {cause}")
         log.info("model '%s' version %d is ready (%s)", model.name, model.version, artefact.file)
         return replace(model, state="ready", reason="", predictor=predictor)
 

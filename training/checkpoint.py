@@ -19,7 +19,7 @@ from bundle.errors import RunError
 from bundle.golden import Golden, write_golden
 from bundle.manifest import GoldenSample
 from bundle.preprocess import Limits, prepare
-from bundle.spec import Sha256, Spec
+from bundle.spec import Sha256, Spec, problems
 from bundle.tasks import Task
 from bundle.tensors import Tensors, stack, unstack
 from training.config import TrainConfig
@@ -73,8 +73,8 @@ def load_checkpoint(folder: Path) -> tuple[Checkpoint, Graph]:
         checkpoint = Checkpoint.model_validate_json(path.read_bytes())
     except FileNotFoundError:
         raise RunError(f"{folder}: no {CHECKPOINT_FILE}; this is not the folder of a finished run") from None
-    except (OSError, ValidationError) as cause:
-        raise RunError(f"{path}: cannot be read: {cause}") from None
+    except ValidationError as cause:
+        raise RunError(f"{path}: {problems(cause)}") from None
     graph = new_graph(checkpoint.config, checkpoint.labels)
     try:
         graph.load_state_dict(safetensors.torch.load_file(folder / WEIGHTS_FILE))

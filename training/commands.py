@@ -39,7 +39,8 @@ def train_command(arguments: list[str]) -> None:
     folder = train(command.config, command.out, recipe)
     results = read_results(folder / RESULTS_FILE)
     if command.config == config:
-        write_results(command.results / f"{recipe}.json", results)
+        plain = results.model_copy(update={"command": f"modelyard train {recipe}"})  # where it lay is nobody's matter
+        write_results(command.results / f"{recipe}.json", plain)
     figures = ", ".join(f"{name} {value:.4f}" for name, value in results.metrics.items())
     baseline = ", ".join(f"{name} {value:.4f}" for name, value in results.baseline.items())
     print(f"test {figures} (baseline: {baseline}) after {results.seconds:.0f} s of training", file=sys.stderr)

@@ -12,7 +12,7 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, EarlyStopping
 from torch import nn
 from torch.utils.data import DataLoader, DistributedSampler
 
@@ -20,9 +20,9 @@ from training.config import Optim, TrainConfig
 from training.data.prepared import PreparedSplit
 from training.graph import Graph
 from training.history import History
+from training.resume import BestAndLast, best_weights, resume_from
 from training.tasks import TrainingTask
 
-CHECKPOINTS = "checkpoints"
 EPOCH_SEED_STRIDE = 1_000_003  # a prime far over any number of epochs: no two (seed, epoch) pairs meet
 
 
@@ -78,6 +78,10 @@ def _sgd(parameters: Any, optim: Optim) -> torch.optim.Optimizer:
     return torch.optim.SGD(parameters, lr=optim.lr, weight_decay=optim.weight_decay, momentum=0.9, nesterov=True)
 
 
+LIGHTNING_CHATTER = (
+    r"`isinstance\(treespec, LeafSpec",  # its own use of torch, which torch 2.13 deprecates
+    r"Checkpoint directory .* exists and is not empty",  # as it should be when a run is resumed
+)
 OPTIMIZERS = {"adamw": _adamw, "sgd": _sgd}
 
 
@@ -131,30 +135,25 @@ def fit(loop: Loop, batches: Batches, folder: Path, history: History) -> L.Train
     """
     config, task = loop.config, loop.task
     monitor = f"validation_{task.metric_name}"
-    best = ModelCheckpoint(
-        folder / CHECKPOINTS, "best", monitor, mode=task.better, save_last=True, enable_version_counter=False
-    )
+    keep = BestAndLast(folder, monitor, task.better)
     early = EarlyStopping(monitor, mode=task.better, patience=config.patience_epochs)
-    warnings.filterwarnings(
-        "ignore", "`isinstance\\(treespec, LeafSpec", FutureWarning
-    )  # Lightning's own, with torch 2.13
+    for message in LIGHTNING_CHATTER:
+        warnings.filterwarnings("ignore", message)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its tips are not about this run
     trainer = L.Trainer(
         max_epochs=config.num_epochs,
         devices="auto" if config.devices == -1 else config.devices,
         precision=config.precision,
         gradient_clip_val=config.gradient_clip_norm,
-        callbacks=[SeedEachEpoch(config.seed), history, early, best],
+        callbacks=[SeedEachEpoch(config.seed), history, early, keep],
         logger=False,
         enable_model_summary=False,
         enable_progress_bar=sys.stderr.isatty(),
         num_sanity_val_steps=0,
         default_root_dir=folder,
     )
-    last = folder / CHECKPOINTS / "last.ckpt"
-    trainer.fit(loop, datamodule=batches, ckpt_path=last if last.is_file() else None, weights_only=True)
-    state = torch.load(best.best_model_path, map_location="cpu", weights_only=True)["state_dict"]
-    loop.load_state_dict(state)
+    trainer.fit(loop, datamodule=batches, ckpt_path=resume_from(folder), weights_only=True)
+    loop.load_state_dict(best_weights(folder))
     if torch.distributed.is_initialized():  # what follows is for one process, and must not wait for the others
         torch.distributed.barrier()
         torch.distributed.destroy_process_group()

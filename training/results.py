@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from bundle.errors import RunError
-from bundle.spec import Spec
+from bundle.spec import Spec, problems
 
 RESULTS_FILE = "results.json"
 PREAMBLE = """\
@@ -54,8 +54,8 @@ def read_results(path: Path) -> Results:
     """
     try:
         return Results.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError) as cause:
-        raise RunError(f"{path}: not a results file: {cause}") from None
+    except ValidationError as cause:
+        raise RunError(f"{path}: not a results file: {problems(cause)}") from None
 
 
 def table(folder: Path) -> str:

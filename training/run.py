@@ -10,8 +10,10 @@ from pathlib import Path
 
 import lightning as L
 import torch
+from pydantic import ValidationError
 
 from bundle.errors import RunError
+from bundle.spec import problems
 from bundle.tasks import TASKS as MEANINGS
 from training.augment import build_augment
 from training.checkpoint import Checkpoint, code_commit, library_versions, new_graph, record_golden, save_checkpoint
@@ -60,21 +62,22 @@ def _claim(folder: Path, config: TrainConfig) -> bool:
     """Make the folder this configuration's own; True where its run is finished already."""
     path = folder / CONFIG_FILE
     if path.is_file():
-        if TrainConfig.model_validate_json(path.read_bytes()) != config:
-            raise RunError(
-                f"{folder} holds a run with other settings: {_differences(path, config)}; "
-                f"choose another --name or --out, or remove {folder}"
-            )
+        advice = f"choose another --name or --out, or remove {folder}"
+        try:
+            there = TrainConfig.model_validate_json(path.read_bytes())
+        except ValidationError as cause:
+            raise RunError(f"{path}: cannot be read, so the run cannot go on: {problems(cause)}; {advice}") from None
+        if there != config:
+            raise RunError(f"{folder} holds a run with other settings: {_differences(there, config)}; {advice}")
         return (folder / RESULTS_FILE).is_file()
     folder.mkdir(parents=True, exist_ok=True)
     path.write_text(config.model_dump_json(indent=1) + "\n", encoding="utf-8")
     return False
 
 
-def _differences(path: Path, config: TrainConfig) -> str:
-    there = TrainConfig.model_validate_json(path.read_bytes()).model_dump()
-    here = config.model_dump()
-    return ", ".join(f"{key} was {there[key]}, is {here[key]}" for key in here if there[key] != here[key])
+def _differences(there: TrainConfig, here: TrainConfig) -> str:
+    was, now = there.model_dump(), here.model_dump()
+    return ", ".join(f"{key} was {was[key]}, is {now[key]}" for key in now if was[key] != now[key])
 
 
 def _choose_splits(splits: Splits, config: TrainConfig) -> tuple[Samples, Samples]:

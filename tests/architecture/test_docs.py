@@ -4,14 +4,16 @@ import ast
 import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("bundle", "runtime", "training", "export", "serving")
 MAX_MODULE_LINES = 320
-TREE_LINE = re.compile(r"^(?P<indent> *)(?P<name>[\w.\-]+/?)(  +.*)?$")
+TREE_LINE = re.compile(r"^(?P<indent> *)(?P<name>[\w.\-]+/?)( +\S.*)?$")
 
 
 def tracked(pattern: str) -> list[Path]:
@@ -88,3 +90,14 @@ def test_every_make_target_is_explained() -> None:
     assert targets
     for target in targets[1].split():
         assert re.search(rf"^{target}:.*## \w", makefile, re.MULTILINE), f"{target} has no ## help line"
+
+
+def test_the_example_of_the_how_to_is_an_architecture() -> None:
+    torch = pytest.importorskip("torch", reason="the example is a torch module")
+    page = (ROOT / "docs/how-to/add-an-architecture.md").read_text(encoding="utf-8")
+    block = re.search(r" {3}```python\n(.*?) {3}```", page, re.DOTALL)
+    assert block
+    names: dict[str, Any] = {"__name__": "example"}
+    exec(textwrap.dedent(block[1]), names)  # noqa: S102 - our own page
+    network = names["StridedConfig"].tiny().build(3, 5)
+    assert network(torch.randn(2, 3, 17, 20)).shape == (2, 5)

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -111,3 +112,39 @@ def test_several_devices_train_together_and_one_concludes(tmp_path: Path) -> Non
     assert done.stdout.splitlines()[-1] == "runs/digits_cnn"
     assert "MEMBER: 2/2" in done.stderr
     assert (tmp_path / "runs/digits_cnn/results.json").exists()
+
+
+@pytest.fixture
+def interrupted(tmp_path: Path) -> Path:
+    """A run folder as if it had been killed after two of three epochs, and then moved."""
+    folder = train(tiny_config(num_epochs=3), tmp_path / "before", "digits_cnn")
+    moved = Path(shutil.copytree(folder, tmp_path / "after/digits_cnn"))
+    shutil.rmtree(tmp_path / "before")
+    for name in ("results.json", "checkpoint.json", "weights.safetensors"):
+        (moved / name).unlink()
+    return moved
+
+
+def test_a_moved_run_goes_on_with_its_best_epoch(interrupted: Path, tiny_run: Path) -> None:
+    train(tiny_config(), interrupted.parent, "digits_cnn")
+    assert numbers(interrupted) == numbers(tiny_run)
+    assert weights(interrupted) == weights(tiny_run)
+
+
+@pytest.mark.parametrize("cut_off", [["last.ckpt"], ["last.ckpt", "best.ckpt"]])
+def test_a_checkpoint_that_was_cut_off_is_passed_over(
+    cut_off: list[str], interrupted: Path, tiny_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in cut_off:
+        path = interrupted / "checkpoints" / name
+        path.write_bytes(path.read_bytes()[:1000])
+    train(tiny_config(), interrupted.parent, "digits_cnn")
+    assert "last.ckpt cannot be read" in capsys.readouterr().err
+    assert numbers(interrupted) == numbers(tiny_run)
+    assert weights(interrupted) == weights(tiny_run)
+
+
+def test_a_damaged_configuration_says_what_to_do(interrupted: Path) -> None:
+    (interrupted / "config.json").write_text("{", encoding="utf-8")
+    with pytest.raises(RunError, match=r"config\.json: cannot be read.*remove"):
+        train(tiny_config(), interrupted.parent, "digits_cnn")
