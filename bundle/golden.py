@@ -13,12 +13,12 @@ import safetensors.numpy
 from safetensors import SafetensorError
 
 from bundle.errors import BundleError
+from bundle.manifest import GOLDEN_ANSWERS_FILE as ANSWERS_FILE
+from bundle.manifest import GOLDEN_TENSORS_FILE as TENSORS_FILE
 from bundle.manifest import GoldenSample, Manifest
 from bundle.tasks import TASKS
 from bundle.tensors import Tensors
 
-TENSORS_FILE = "golden/tensors.safetensors"
-ANSWERS_FILE = "golden/answers.json"
 SUFFIXES = {
     "image/bmp": "bmp",
     "image/gif": "gif",
@@ -50,7 +50,7 @@ def write_golden(folder: Path, samples: list[Golden]) -> tuple[GoldenSample, ...
         (folder / file).write_bytes(sample.raw)
         named.append(GoldenSample(file=file, media_type=sample.media_type))
         for side, rows in (("inputs", sample.inputs), ("outputs", sample.outputs)):
-            tensors |= {f"{i}.{side}.{name}": np.ascontiguousarray(row) for name, row in rows.items()}
+            tensors |= {f"{i}.{side}.{name}": np.asarray(row, order="C") for name, row in rows.items()}
     safetensors.numpy.save_file(tensors, folder / TENSORS_FILE)
     answers = msgspec.json.encode([sample.answer for sample in samples])
     (folder / ANSWERS_FILE).write_bytes(msgspec.json.format(answers))
@@ -67,6 +67,11 @@ def read_golden(folder: Path, manifest: Manifest) -> list[Golden]:
     try:
         tensors = safetensors.numpy.load_file(folder / TENSORS_FILE)
         answers = msgspec.json.decode((folder / ANSWERS_FILE).read_bytes(), type=list[result_type])  # type: ignore[valid-type]
+        if len(answers) != len(manifest.golden):
+            named = len(manifest.golden)
+            raise BundleError(
+                f"{folder}/{ANSWERS_FILE}: holds {len(answers)} answers, the manifest names {named} samples"
+            )
         return [
             Golden(
                 raw=(folder / sample.file).read_bytes(),
@@ -77,5 +82,7 @@ def read_golden(folder: Path, manifest: Manifest) -> list[Golden]:
             )
             for i, sample in enumerate(manifest.golden)
         ]
-    except (OSError, SafetensorError, msgspec.MsgspecError, KeyError, IndexError) as cause:
+    except KeyError as missing:
+        raise BundleError(f"{folder}/{TENSORS_FILE}: holds no tensor {missing}") from None
+    except (OSError, SafetensorError, msgspec.MsgspecError, RecursionError) as cause:
         raise BundleError(f"{folder}: the golden samples cannot be read: {cause}") from cause

@@ -17,6 +17,8 @@ from bundle.tasks import TASKS, Decode
 from bundle.tensors import TensorSpec
 
 SCHEMA_VERSION = 1
+GOLDEN_TENSORS_FILE = "golden/tensors.safetensors"
+GOLDEN_ANSWERS_FILE = "golden/answers.json"
 
 
 def _stays_inside(path: str) -> str:
@@ -102,13 +104,16 @@ class Manifest(Spec):
         task_type = TASKS[self.task]
         if not isinstance(self.decode, task_type.decode_type):
             raise ValueError(f"decode parameters of kind '{self.decode.kind}' do not belong to task '{self.task}'")
+        if self.inputs != self.preprocess.input_specs():
+            given, made = _brief(self.inputs), _brief(self.preprocess.input_specs())
+            raise ValueError(f"inputs are {given}, but preprocessing makes {made}")
         expected = task_type(self.decode).output_specs()
         if self.outputs != expected:
             raise ValueError(f"outputs are {_brief(self.outputs)}, but the task and its labels need {_brief(expected)}")
         if self.default_artefact not in self.artefacts:
             raise ValueError(f"default_artefact '{self.default_artefact}' is not one of {', '.join(self.artefacts)}")
         named = {artefact.file for artefact in self.artefacts.values()} | {sample.file for sample in self.golden}
-        unhashed = sorted(named - self.files.keys())
+        unhashed = sorted((named | {GOLDEN_TENSORS_FILE, GOLDEN_ANSWERS_FILE}) - self.files.keys())
         if unhashed:
             raise ValueError(f"no sha256 is given for {', '.join(unhashed)}")
         return self
@@ -124,7 +129,7 @@ class Manifest(Spec):
 
 
 def _brief(specs: tuple[TensorSpec, ...]) -> str:
-    return ", ".join(f"{spec.name}: {spec.dtype} {list(spec.shape)}" for spec in specs)
+    return ", ".join(map(str, specs))
 
 
 def schema() -> dict[str, Any]:

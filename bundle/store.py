@@ -46,6 +46,7 @@ def open_bundle(folder: Path) -> Bundle:
     Raises:
         BundleError: names the folder, the file and what is wrong with it.
     """
+    folder = folder.absolute()  # a bundle is known by its place, which a relative path may not show
     manifest = read_manifest(folder)
     if (folder.parent.name, folder.name) != (manifest.name, str(manifest.version)):
         raise BundleError(
@@ -75,7 +76,7 @@ def read_manifest(folder: Path) -> Manifest:
         content = msgspec.json.decode(path.read_bytes())
     except FileNotFoundError:
         raise BundleError(f"{folder}: no {MANIFEST_FILE}; this is not a bundle") from None
-    except (OSError, msgspec.MsgspecError) as cause:
+    except (OSError, msgspec.MsgspecError, RecursionError) as cause:
         raise BundleError(f"{path}: cannot be read: {cause}") from None
     if not isinstance(content, dict) or content.get("schema_version") != SCHEMA_VERSION:
         given = content.get("schema_version") if isinstance(content, dict) else type(content).__name__
@@ -118,7 +119,7 @@ def versions(repository: Path, name: str) -> list[int]:
     """Versions of a model on disk, rising; folders that are not positive integers are not versions."""
     folder = repository / name
     found = [entry.name for entry in folder.iterdir() if entry.is_dir()] if folder.is_dir() else []
-    return sorted(int(entry) for entry in found if entry.isascii() and entry.isdigit() and int(entry) > 0)
+    return sorted(int(entry) for entry in found if re.fullmatch("[1-9][0-9]*", entry))
 
 
 def names(repository: Path) -> list[str]:
@@ -135,22 +136,19 @@ def names(repository: Path) -> list[str]:
 
 @contextmanager
 def staging(repository: Path, name: str) -> Iterator[Path]:
-    """A hidden folder beside the versions to build a bundle in; whatever is left in it is removed on the way out.
+    """A hidden folder beside the models to build a bundle in; whatever is left in it is removed on the way out.
 
     Raises:
         BundleError: the name cannot be a model's name.
     """
     if not re.fullmatch(NAME_PATTERN, name):
         raise BundleError(f"'{name}' cannot be a model's name: it must match {NAME_PATTERN}")
-    parent = repository / name
-    parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=".staging-", dir=parent))
+    repository.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f".staging-{name}-", dir=repository))
     try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-        if not any(parent.iterdir()):
-            parent.rmdir()
 
 
 def commit(staged: Path, repository: Path, draft: Manifest) -> Path:
@@ -164,11 +162,12 @@ def commit(staged: Path, repository: Path, draft: Manifest) -> Path:
         (staged / MANIFEST_FILE).write_text(manifest.model_dump_json(indent=1) + "\n", encoding="utf-8")
         staged.chmod(0o755)
         target = repository / draft.name / str(version)
+        target.parent.mkdir(exist_ok=True)
         try:
             staged.rename(target)
-        except OSError:
-            if not target.exists():
-                raise
+        except OSError as cause:
+            if not target.is_dir():
+                raise BundleError(f"{target}: the bundle cannot be put there: {cause.strerror}") from None
             continue
         _sync(target.parent)
         return target
@@ -176,8 +175,8 @@ def commit(staged: Path, repository: Path, draft: Manifest) -> Path:
 
 def hashes(folder: Path) -> dict[str, str]:
     """sha256 of every file under a folder, by its path with forward slashes."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): sha256_of(path) for path in files if path.name != MANIFEST_FILE}
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / MANIFEST_FILE)
+    return {path.relative_to(folder).as_posix(): sha256_of(path) for path in files}
 
 
 def _sync(folder: Path) -> None:

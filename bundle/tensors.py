@@ -25,6 +25,10 @@ class TensorSpec(Spec):
     dtype: DType
     shape: tuple[int | str, ...]
 
+    def __str__(self) -> str:
+        """For a message: name, type and shape."""
+        return f"{self.name}: {self.dtype} {list(self.shape)}"
+
     def mismatch(self, array: Array) -> str | None:
         """Say how a batched array differs from this spec, or None when it fits."""
         if array.dtype != np.dtype(self.dtype):

@@ -17,7 +17,6 @@ from bundle.manifest import Artefact, LeftOut, Manifest, Provenance
 from bundle.preprocess import Limits, prepare
 from bundle.store import commit, hashes, staging
 from bundle.tasks import TASKS as MEANINGS
-from bundle.tensors import TensorSpec
 from export.card import model_card
 from export.evaluate import Evaluation, check_evaluation, evaluate_artefact, evaluate_checkpoint
 from export.latency import measure, speed_up
@@ -84,8 +83,7 @@ def _draft(subject: Subject, name: str, folder: Path, run: Path, max_batch_size:
     checkpoint, config = subject.checkpoint, subject.checkpoint.config
     decode = subject.task.decode_parameters()
     preprocess = config.preprocess
-    shape = ("batch", preprocess.height_px, preprocess.width_px, preprocess.channels)
-    inputs = (TensorSpec(name="image", dtype="uint8", shape=shape),)
+    inputs = preprocess.input_specs()
     outputs = MEANINGS[config.task](decode).output_specs()
     _say(f"exporting to ONNX (opset {OPSET})")
     export_onnx(subject.graph, inputs, outputs, folder / "model.onnx")

@@ -12,7 +12,8 @@ CGROUP = Path("/sys/fs/cgroup")
 
 def available_cpus(cgroup: Path = CGROUP) -> int:
     """Whole processors, at least 1; a quota of 1.5 counts as 1, because a second thread would be throttled."""
-    return max(1, min(len(os.sched_getaffinity(0)), math.floor(_quota(cgroup))))
+    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(affinity, math.floor(_quota(cgroup))))
 
 
 def _quota(cgroup: Path) -> float:

@@ -70,6 +70,10 @@ class OrtRuntime:
 def _spec(argument: ort.NodeArg) -> TensorSpec:
     if argument.type not in DTYPES:
         raise RuntimeFailed(f"tensor '{argument.name}' has type {argument.type}; supported are {', '.join(DTYPES)}")
+    if None in argument.shape:
+        raise RuntimeFailed(
+            f"tensor '{argument.name}' has shape {argument.shape}: an axis without size or name; name it when exporting"
+        )
     return TensorSpec(name=argument.name, dtype=DTYPES[argument.type], shape=tuple(argument.shape))
 
 

@@ -6,13 +6,11 @@ is asked.
 
 import numpy as np
 
-from bundle.errors import ParityError
+from bundle.errors import BadInput, ParityError
 from bundle.golden import Golden
+from bundle.preprocess import Prepared
 from bundle.tensors import Array
 from runtime.predictor import Predictor
-
-PIXEL_ATOL = 1
-"""Codecs and resize kernels of other machines may round a pixel differently by one level of 255, never more."""
 
 
 def replay(predictor: Predictor, samples: list[Golden], atol: float) -> None:
@@ -23,10 +21,15 @@ def replay(predictor: Predictor, samples: list[Golden], atol: float) -> None:
     Raises:
         ParityError: names the sample, the tensor, the error and the limit.
     """
-    prepared = [predictor.prepare(sample.raw) for sample in samples]
-    for i, (sample, one) in enumerate(zip(samples, prepared, strict=True)):
+    for i, sample in enumerate(samples):
+        one = _prepare(predictor, sample, i)
         for name, expected in sample.inputs.items():
-            _close(f"golden sample {i}: input '{name}'", expected, one.tensors[name], PIXEL_ATOL)
+            _close(
+                f"golden sample {i}: input '{name}'",
+                expected,
+                one.tensors[name],
+                predictor.manifest.preprocess.input_atol,
+            )
     together = predictor.run([sample.inputs for sample in samples])
     for i, (sample, row) in enumerate(zip(samples, together, strict=True)):
         alone = predictor.run([sample.inputs])[0]
@@ -38,6 +41,13 @@ def replay(predictor: Predictor, samples: list[Golden], atol: float) -> None:
         differs = predictor.task.agree(sample.answer, answer, atol)  # type: ignore[arg-type]
         if differs:
             raise ParityError(f"golden sample {i}: the answer differs: {differs}")
+
+
+def _prepare(predictor: Predictor, sample: Golden, i: int) -> Prepared:
+    try:
+        return predictor.prepare(sample.raw)
+    except BadInput as cause:
+        raise ParityError(f"golden sample {i}: its raw input cannot be read on this machine: {cause}") from cause
 
 
 def _close(what: str, expected: Array, got: Array, atol: float) -> None:

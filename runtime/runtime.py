@@ -51,10 +51,14 @@ def load_runtime(bundle: Bundle, artefact_name: str, device: Device = "cpu", thr
     declared = (bundle.manifest.inputs, bundle.manifest.outputs)
     if (runtime.inputs, runtime.outputs) != declared:
         raise RuntimeFailed(
-            f"{bundle.path(artefact)}: the graph takes and gives {runtime.inputs} -> {runtime.outputs}, "
-            f"the manifest declares {declared[0]} -> {declared[1]}"
+            f"{bundle.path(artefact)}: the graph is {_brief(runtime.inputs)} -> {_brief(runtime.outputs)}, "
+            f"the manifest declares {_brief(declared[0])} -> {_brief(declared[1])}"
         )
     return runtime
+
+
+def _brief(specs: tuple[TensorSpec, ...]) -> str:
+    return ", ".join(map(str, specs))
 
 
 def runtime_class(key: str) -> Loader:

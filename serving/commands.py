@@ -1,6 +1,7 @@
 """The command line of serving: `modelyard serve`."""
 
 import logging
+import signal
 import socket
 import sys
 from pathlib import Path
@@ -25,6 +26,8 @@ def serve_command(arguments: list[str]) -> None:
     port = listener.getsockname()[1]  # the one that was given, or the free one that port 0 asks for
     app = create_app(settings, on_loaded=lambda models: _announce(settings, port, models))
     config = uvicorn.Config(app, log_level=settings.log_level, access_log=False)
+    # uvicorn drains on SIGTERM and then raises the signal again; a drained service has done what it was told: exit 0.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     uvicorn.Server(config).run(sockets=[listener])
 
 

@@ -14,7 +14,7 @@ from bundle.preprocess import ImageResize, Limits, prepare
 from bundle.store import commit, hashes, sha256_of, staging
 from bundle.tasks import TASKS
 from bundle.tasks.classification import ClassificationDecode
-from bundle.tensors import Array, TensorSpec
+from bundle.tensors import Array
 from runtime.fake import FakeRuntime, write_fake
 
 LABELS = ("cat", "dog", "owl")
@@ -44,7 +44,7 @@ def write_fake_bundle(repository: Path, name: str = "fake", labels: tuple[str, .
     preprocess = ImageResize(height_px=8, width_px=8, color="rgb")
     decode = ClassificationDecode(labels=labels)
     task = TASKS["image-classification"](decode)
-    inputs = (TensorSpec(name="image", dtype="uint8", shape=("batch", 8, 8, 3)),)
+    inputs = preprocess.input_specs()
     outputs = task.output_specs()
     with staging(repository, name) as folder:
         write_fake(folder / FAKE_FILE, inputs, outputs)

@@ -23,8 +23,9 @@ from pydantic import Field
 from bundle.errors import BadInput, InputTooLarge
 from bundle.preprocess.prepared import ImageSource, Limits, Prepared
 from bundle.spec import Spec
-from bundle.tensors import Array
+from bundle.tensors import Array, TensorSpec
 
+Image.MAX_IMAGE_PIXELS = None  # `Limits.max_pixels` counts, and it is held before anything is decoded
 Image.preinit()  # registers the other formats now, not in the first requests of several threads at once
 cv2.setNumThreads(1)  # callers run several pictures side by side; threads inside one would only compete
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # a bad upload is answered, not logged by a codec
@@ -51,9 +52,9 @@ UPRIGHT = {  # EXIF orientation -> what makes the picture upright
     8: lambda image_HWC: image_HWC.swapaxes(0, 1)[::-1],
 }
 REDUCED = {  # libjpeg decodes straight to 1/2, 1/4 or 1/8 of the size, which saves most of the work on photographs
-    8: (cv2.IMREAD_REDUCED_COLOR_8, cv2.IMREAD_REDUCED_GRAYSCALE_8),
-    4: (cv2.IMREAD_REDUCED_COLOR_4, cv2.IMREAD_REDUCED_GRAYSCALE_4),
-    2: (cv2.IMREAD_REDUCED_COLOR_2, cv2.IMREAD_REDUCED_GRAYSCALE_2),
+    8: cv2.IMREAD_REDUCED_GRAYSCALE_8,  # the factor alone: IMREAD_REDUCED_COLOR_8 also asks for BGR
+    4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
+    2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
 }
 
 
@@ -72,6 +73,16 @@ class ImageResize(Spec):
     def channels(self) -> int:
         """3 for rgb, 1 for grey."""
         return 3 if self.color == "rgb" else 1
+
+    @property
+    def input_atol(self) -> int:
+        """Codecs and resize kernels of other machines may round a pixel by one level of 255, never more."""
+        return 1
+
+    def input_specs(self) -> tuple[TensorSpec, ...]:
+        """The one tensor that a graph takes."""
+        shape = ("batch", self.height_px, self.width_px, self.channels)
+        return (TensorSpec(name="image", dtype="uint8", shape=shape),)
 
 
 @dataclass(frozen=True)
@@ -113,10 +124,9 @@ def read_header(raw: bytes, limits: Limits) -> Header:
                     f"the picture is {width_px} x {height_px} pixels; at most {limits.max_pixels} pixels are decoded"
                 )
             has_alpha = "A" in picture.getbands() or "transparency" in picture.info
-            orientation = picture.getexif().get(ORIENTATION_TAG, 1) if "exif" in picture.info or _is_tiff(raw) else 1
+            # A TIFF has no "exif" here, and needs none: Pillow gives its upright size, and OpenCV turns it by itself.
+            orientation = picture.getexif().get(ORIENTATION_TAG, 1) if "exif" in picture.info else 1
             return Header(str(picture.format), height_px, width_px, int(orientation), has_alpha)
-    except Image.DecompressionBombError as cause:
-        raise InputTooLarge(f"{cause}; at most {limits.max_pixels} pixels are decoded") from None
     except UnidentifiedImageError:
         raise BadInput(
             f"these {len(raw)} bytes are not a picture that is read here (they begin with {raw[:8]!r}); "
@@ -124,10 +134,6 @@ def read_header(raw: bytes, limits: Limits) -> Header:
         ) from None
     except (OSError, ValueError, SyntaxError, TypeError, OverflowError, EOFError) as cause:
         raise BadInput(f"the picture's header is damaged: {cause}") from None
-
-
-def _is_tiff(raw: bytes) -> bool:
-    return raw[:4] in (b"II*\0", b"MM\0*")
 
 
 def _source(header: Header) -> ImageSource:
@@ -138,7 +144,7 @@ def _source(header: Header) -> ImageSource:
 
 def _decode(raw: bytes, header: Header, spec: ImageResize) -> Array:
     if header.has_alpha:
-        return _flatten(_imdecode(raw, header, cv2.IMREAD_UNCHANGED), spec)
+        return _on_white(raw, header, spec)
     flag = cv2.IMREAD_COLOR_RGB if spec.color == "rgb" else cv2.IMREAD_GRAYSCALE
     if header.format in JPEGS:
         flag = _reduced_flag(header, spec, flag)
@@ -146,6 +152,8 @@ def _decode(raw: bytes, header: Header, spec: ImageResize) -> Array:
 
 
 def _imdecode(raw: bytes, header: Header, flag: int) -> Array:
+    if header.format == "PNG":
+        _check_png_chunks(raw)
     try:
         image = cv2.imdecode(np.frombuffer(raw, np.uint8), flag)
     except cv2.error as cause:
@@ -160,22 +168,34 @@ def _imdecode(raw: bytes, header: Header, flag: int) -> Array:
 
 def _reduced_flag(header: Header, spec: ImageResize, full: int) -> int:
     wanted_px = max(spec.height_px, spec.width_px)  # either side: the picture may still be turned
-    for factor, (color, grey) in REDUCED.items():
+    for factor, reduced in REDUCED.items():
         if min(header.height_px, header.width_px) >= wanted_px * factor:
-            return (color | cv2.IMREAD_COLOR_RGB) if spec.color == "rgb" else grey
+            return full | reduced
     return full
 
 
-def _flatten(image: Array, spec: ImageResize) -> Array:
-    """Lay a picture that may be transparent, BGR(A) or grey, 8 or 16 bits, on white."""
-    if image.dtype == np.uint16:
-        image = (image // 257).astype(np.uint8)
-    if image.ndim == 2:
-        image = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
-    if image.shape[2] == 4:
-        alpha = image[:, :, 3:].astype(np.uint16)
-        image = ((image[:, :, :3] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB if spec.color == "rgb" else cv2.COLOR_BGR2GRAY)
+def _check_png_chunks(raw: bytes) -> None:
+    """OpenCV reserves what a chunk claims to hold (up to 4 GB) before it sees that the bytes never came."""
+    at = 8  # behind the signature
+    while at < len(raw) and raw[at - 8 : at - 4] != b"IEND":
+        at += 12 + int.from_bytes(raw[at : at + 4])
+        if at > len(raw):
+            raise BadInput(f"the PNG picture is truncated ({len(raw)} bytes arrived, a chunk ends at {at}) or damaged")
+
+
+def _on_white(raw: bytes, header: Header, spec: ImageResize) -> Array:
+    """Lay a transparent picture on white.
+
+    Pillow decodes it: OpenCV overlooks the alpha of grey TIFFs and of greys made transparent in a PNG, and
+    multiplies the colours of other TIFFs by it.
+    """
+    try:
+        with Image.open(io.BytesIO(raw), formats=list(FORMATS)) as picture:
+            picture_RGBA = picture.convert("RGBA")
+    except Exception as cause:  # noqa: BLE001 - its codecs raise whatever they trip over
+        raise BadInput(f"the transparent {header.format} picture cannot be decoded: {cause}") from None
+    flat = Image.alpha_composite(Image.new("RGBA", picture_RGBA.size, "white"), picture_RGBA)
+    return np.array(flat.convert("RGB" if spec.color == "rgb" else "L"))
 
 
 def _upright(image_HWC: Array, orientation: int) -> Array:

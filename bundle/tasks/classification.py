@@ -92,7 +92,8 @@ class ClassificationTask:
         index = {label: i for i, label in enumerate(self._labels)}
         for result in results:
             counts[index[result.label]] += 1
-        histogram, _ = np.histogram([result.score for result in results], bins=NUM_SCORE_BINS, range=(0.0, 1.0))
+        scores = np.clip([result.score for result in results], 0.0, 1.0)  # rounding may leave 1.0000001
+        histogram, _ = np.histogram(scores, bins=NUM_SCORE_BINS, range=(0.0, 1.0))
         return {
             "label_share": (counts / len(results)).tolist(),
             "score_histogram": (histogram / len(results)).tolist(),
