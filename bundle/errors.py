@@ -4,6 +4,7 @@ Exception
 └── ModelyardError
     ├── BadInput                the caller's bytes or options cannot be answered
     │   ├── InputTooLarge       ... because they are over a stated limit
+    │   ├── InputTooSlow        ... because they did not arrive in time
     │   └── UnsupportedMedia    ... because their media type is not read here
     ├── ModelNotFound           no such model, version or task in the repository
     ├── ModelNotReady           known, but not answering (loading, or refused; the message says why)
@@ -27,6 +28,10 @@ class BadInput(ModelyardError):
 
 class InputTooLarge(BadInput):
     """The input is over a stated limit (bytes, pixels, instances)."""
+
+
+class InputTooSlow(BadInput):
+    """The input did not arrive within a stated time."""
 
 
 class UnsupportedMedia(BadInput):

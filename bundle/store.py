@@ -129,9 +129,11 @@ def names(repository: Path) -> list[str]:
         BundleError: the repository is not a readable folder.
     """
     try:
-        return sorted(entry.name for entry in repository.iterdir() if entry.is_dir() and entry.name[0] != ".")
+        found = sorted(entry.name for entry in repository.iterdir() if entry.is_dir() and entry.name[0] != ".")
     except OSError as cause:
         raise BundleError(f"{repository}: the model repository cannot be read: {cause.strerror}") from None
+    # A name that is no text cannot be sent or logged; like this it is shown, and refused as a folder without versions.
+    return [name.encode(errors="backslashreplace").decode() for name in found]
 
 
 @contextmanager

@@ -4,12 +4,12 @@ Knows tensors and artefact files. Knows nothing of tasks, preprocessing or queue
 """
 
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 from typing import Literal, Protocol
 
 from bundle.errors import RuntimeFailed
 from bundle.store import Bundle
+from bundle.tables import entry
 from bundle.tensors import Tensors, TensorSpec
 
 Device = Literal["cpu", "cuda"]
@@ -67,11 +67,8 @@ def runtime_class(key: str) -> Loader:
     Raises:
         RuntimeFailed: unknown, or not installed.
     """
-    if key not in RUNTIMES:
-        raise RuntimeFailed(f"runtime '{key}' is not known; known are {', '.join(RUNTIMES)}")
-    module, _, attribute = RUNTIMES[key].partition(":")
     try:
-        loader: Loader = getattr(import_module(module), attribute)
+        loader: Loader = entry(RUNTIMES, key, "runtime", RuntimeFailed)
     except ImportError as cause:
         raise RuntimeFailed(f"runtime '{key}' cannot be imported: {cause}; pip install 'modelyard[serving]'") from cause
     return loader

@@ -48,11 +48,17 @@ def create_app(settings: Settings, on_loaded: Callable[[list[Model]], None] | No
         await loading
         pool.close()
 
-    app = FastAPI(title="Modelyard", version=version("modelyard"), description=DESCRIPTION, lifespan=lifespan)
+    app = FastAPI(
+        title="Modelyard",
+        version=version("modelyard"),
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        redirect_slashes=False,
+    )
     app.state.models = models
     errors.install(app)
     app.add_middleware(CountRequests, metrics=metrics)
-    input_limits = InputLimits(settings.max_body_bytes, settings.max_instances)
+    input_limits = InputLimits(settings.max_body_bytes, settings.max_body_s, settings.max_instances)
     for endpoint in ENDPOINTS.values():
         app.add_api_route(
             endpoint.path,

@@ -1,9 +1,11 @@
 """The command line of serving: `modelyard serve`."""
 
 import logging
+import shlex
 import signal
 import socket
 import sys
+import warnings
 from pathlib import Path
 
 import tyro
@@ -17,17 +19,23 @@ from serving.endpoints import ENDPOINTS
 from serving.repository import Model
 from serving.settings import Settings
 
+log = logging.getLogger("modelyard.serving")
+
 
 def serve_command(arguments: list[str]) -> None:
     """`modelyard serve REPOSITORY [--host --port ...]`; every flag is also an environment variable MODELYARD_*."""
     settings = tyro.cli(Settings, prog="modelyard serve", args=arguments, default=_from_environment())
     logging.basicConfig(level=settings.log_level.upper(), format="%(levelname)s:     %(message)s")
-    listener = socket.create_server((settings.host, settings.port), reuse_port=False, backlog=2048)
+    warnings.filterwarnings("ignore", module=r"PIL\.")  # a client's odd picture is answered; it is no news for the log
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.create_server((settings.host, settings.port), family=family, backlog=2048)
     port = listener.getsockname()[1]  # the one that was given, or the free one that port 0 asks for
-    app = create_app(settings, on_loaded=lambda models: _announce(settings, port, models))
+    address = f"http://[{settings.host}]:{port}" if family == socket.AF_INET6 else f"http://{settings.host}:{port}"
+    app = create_app(settings, on_loaded=lambda models: _announce(settings.repository, address, models))
     config = uvicorn.Config(app, log_level=settings.log_level, access_log=False)
     # uvicorn drains on SIGTERM and then raises the signal again; a drained service has done what it was told: exit 0.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    log.info("listening on %s", address)
     uvicorn.Server(config).run(sockets=[listener])
 
 
@@ -39,19 +47,17 @@ def _from_environment() -> Settings:
         raise BadInput(f"the environment holds a setting that is not allowed: {given}: {problems(cause)}") from None
 
 
-def _announce(settings: Settings, port: int, models: list[Model]) -> None:
+def _announce(repository: Path, address: str, models: list[Model]) -> None:
     """Say what is served, with a line for each model that works when it is pasted."""
     for model in models:
         if model.predictor is None:
-            print(f"\n{model.name}: refused: {model.reason}", file=sys.stderr, flush=True)
-            continue
+            continue  # the log has said why
         manifest = model.predictor.manifest
         sample = manifest.golden[0]
-        file = Path(settings.repository, model.name, str(model.version), sample.file)
-        path = ENDPOINTS[manifest.task].path
+        file = Path(repository, model.name, str(model.version), sample.file)
+        url = f"{address}{ENDPOINTS[manifest.task].path}?model={model.name}&top_k=3"
         print(
             f"\n{model.name} version {model.version} is ready ({manifest.default_artefact}). Ask it:\n"
-            f"  curl -H 'Content-Type: {sample.media_type}' --data-binary @{file} "
-            f"'http://{settings.host}:{port}{path}?model={model.name}&top_k=3'",
+            f"  {shlex.join(['curl', '-H', f'Content-Type: {sample.media_type}', '--data-binary', f'@{file}', url])}",
             flush=True,
         )

@@ -14,6 +14,7 @@ from starlette.responses import Response
 from bundle.errors import (
     BadInput,
     InputTooLarge,
+    InputTooSlow,
     ModelNotFound,
     ModelNotReady,
     ModelyardError,
@@ -24,6 +25,7 @@ from bundle.errors import (
 STATUS: dict[type[ModelyardError], tuple[int, str]] = {
     BadInput: (400, "bad_input"),
     InputTooLarge: (413, "input_too_large"),
+    InputTooSlow: (408, "input_too_slow"),
     UnsupportedMedia: (415, "unsupported_media"),
     ModelNotFound: (404, "model_not_found"),
     ModelNotReady: (503, "model_not_ready"),
@@ -38,7 +40,8 @@ log = logging.getLogger("modelyard.serving")
 
 def error_response(status: int, code: str, message: str, headers: dict[str, str] | None = None) -> Response:
     """The one shape of an error."""
-    body = msgspec.json.encode({"error": message, "code": code})
+    sendable = message.encode(errors="backslashreplace").decode()  # it may quote a name that is no valid text
+    body = msgspec.json.encode({"error": sendable, "code": code})
     return Response(body, status, headers, media_type="application/json")
 
 

@@ -3,6 +3,7 @@
 Knows HTTP bodies. Knows nothing of what the bytes mean.
 """
 
+import asyncio
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
-from bundle.errors import BadInput, InputTooLarge, UnsupportedMedia
+from bundle.errors import BadInput, InputTooLarge, InputTooSlow, UnsupportedMedia
 
 ANY_BYTES = "application/octet-stream"
 CURL_DEFAULT = "application/x-www-form-urlencoded"
@@ -22,6 +23,7 @@ class InputLimits:
     """What one request may carry."""
 
     max_body_bytes: int
+    max_body_s: float
     max_instances: int
 
 
@@ -41,6 +43,12 @@ class _InMemoryParser(MultiPartParser):
     """Keeps files in memory: the body is bounded already, and no request should make the server write a file."""
 
     spool_max_size = 2**40
+    complete = False
+    """Whether the last boundary came; without it the upload was cut off, and the files so far are not all."""
+
+    def on_end(self) -> None:
+        """Note the last boundary."""
+        self.complete = True
 
 
 async def read_inputs(request: Request, accepts: tuple[str, ...], limits: InputLimits) -> list[bytes]:
@@ -48,21 +56,13 @@ async def read_inputs(request: Request, accepts: tuple[str, ...], limits: InputL
 
     Raises:
         BadInput: no input, or a body that is not what its content type says. InputTooLarge: over a limit.
-        UnsupportedMedia: a content type that is not read.
+        InputTooSlow: the body did not arrive in time. UnsupportedMedia: a content type that is not read.
     """
-    media_type = request.headers.get("content-type", ANY_BYTES).partition(";")[0].strip().lower()
-    if media_type == "application/json":
-        raws = _from_json(await _body(request, limits))
-    elif media_type == "multipart/form-data":
-        raws = await _from_multipart(request, limits)
-    elif media_type == ANY_BYTES or media_type in accepts:
-        raws = [await _body(request, limits)]
-    else:
-        hint = " (curl sends this where no -H 'Content-Type: ...' is given)" if media_type == CURL_DEFAULT else ""
-        raise UnsupportedMedia(
-            f"content type '{media_type}'{hint} is not read here; send {', '.join(accepts)}, "
-            f"multipart/form-data with files, or application/json"
-        )
+    try:
+        async with asyncio.timeout(limits.max_body_s):
+            raws = await _read(request, accepts, limits)
+    except TimeoutError:
+        raise InputTooSlow(f"the body did not arrive within {limits.max_body_s:g} s") from None
     if not raws:
         raise BadInput("the request holds no inputs; send at least one")
     if len(raws) > limits.max_instances:
@@ -70,6 +70,21 @@ async def read_inputs(request: Request, accepts: tuple[str, ...], limits: InputL
             f"the request holds {len(raws)} inputs; at most {limits.max_instances} are answered at once"
         )
     return raws
+
+
+async def _read(request: Request, accepts: tuple[str, ...], limits: InputLimits) -> list[bytes]:
+    media_type = request.headers.get("content-type", ANY_BYTES).partition(";")[0].strip().lower()
+    if media_type == "application/json":
+        return _from_json(await _body(request, limits))
+    if media_type == "multipart/form-data":
+        return await _from_multipart(request, limits)
+    if media_type == ANY_BYTES or media_type in accepts:
+        return [await _body(request, limits)]
+    hint = " (curl sends this where no -H 'Content-Type: ...' is given)" if media_type == CURL_DEFAULT else ""
+    raise UnsupportedMedia(
+        f"content type '{media_type}'{hint} is not read here; send {', '.join(accepts)}, "
+        f"multipart/form-data with files, or application/json"
+    )
 
 
 async def _stream(request: Request, limits: InputLimits) -> AsyncGenerator[bytes, None]:
@@ -95,7 +110,7 @@ async def _body(request: Request, limits: InputLimits) -> bytes:
 def _from_json(body: bytes) -> list[bytes]:
     try:
         return [instance.b64 for instance in msgspec.json.decode(body, type=Instances).instances]
-    except (msgspec.MsgspecError, RecursionError) as cause:
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as cause:
         raise BadInput(f'the JSON body is not {{"instances": [{{"b64": "<base64>"}}, ...]}}: {cause}') from None
 
 
@@ -111,9 +126,17 @@ async def _from_multipart(request: Request, limits: InputLimits) -> list[bytes]:
                 f"the request holds more than {limits.max_instances} files; at most that many are answered at once"
             ) from None
         raise BadInput(f"the multipart body cannot be read: {cause.message}") from None
-    raws = []
-    for field, value in form.multi_items():
-        if not isinstance(value, UploadFile):
-            raise BadInput(f"the multipart field '{field}' is text, not a file; with curl: -F 'file=@picture.png'")
-        raws.append(await value.read())
-    return raws
+    except UnicodeError as cause:  # of a charset that the content type names
+        raise BadInput(f"the names in the multipart body cannot be read: {cause}") from None
+    try:
+        if not parser.complete:
+            raise BadInput("the multipart body ends before its last boundary: the upload was cut off")
+        return [await _file(field, value) for field, value in form.multi_items()]
+    finally:
+        await form.close()
+
+
+async def _file(field: str, value: UploadFile | str) -> bytes:
+    if isinstance(value, str):
+        raise BadInput(f"the multipart field '{field}' is text, not a file; with curl: -F 'file=@picture.png'")
+    return await value.read()

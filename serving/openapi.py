@@ -36,6 +36,7 @@ def operation(endpoint: Endpoint) -> dict[str, Any]:
         "200": _answer("One prediction an input, in order.", endpoint.answer_type.__name__),
         "400": _answer("The input or a parameter cannot be read.", "Error"),
         "404": _answer("No such model or version.", "Error"),
+        "408": _answer("The body did not arrive in time.", "Error"),
         "413": _answer("Over a limit: bytes, pixels or inputs a request.", "Error"),
         "415": _answer("A content type that is not read.", "Error"),
         "503": _answer("The model does not answer now; the error says why.", "Error"),

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from bundle.errors import ModelNotFound, ModelNotReady, ModelyardError
+from bundle.errors import BundleError, ModelNotFound, ModelNotReady, ModelyardError
 from bundle.preprocess import Limits
 from bundle.store import names, open_bundle, versions
 from runtime.predictor import Predictor, load_predictor
@@ -51,13 +51,19 @@ class ModelRepository:
         """Read the folder and bring up every model; blocks until all are ready or refused."""
         try:
             newest = {name: max(versions(self._folder, name), default=0) for name in names(self._folder)}
-        except ModelyardError as cause:
-            self._problem = str(cause)
-            log.error("%s", cause)
+        except (ModelyardError, OSError) as cause:
+            self._problem = f"{cause}; `modelyard export --repository` makes such a folder"
+            log.error("%s", self._problem)
             return
-        self._problem = "" if newest else f"{self._folder} holds no models; make one with `modelyard export`"
-        for name, version in newest.items():
-            self._models[name] = Model(name, version, "loading", "it is being loaded and proven")
+        if not newest:
+            self._problem = f"{self._folder} holds no models; make one with `modelyard export`"
+            log.error("%s", self._problem)
+            return
+        # One assignment, then the problem: no request sees half a list, or an empty one that looks decided.
+        self._models = {
+            name: Model(name, version, "loading", "it is being loaded and proven") for name, version in newest.items()
+        }
+        self._problem = ""
         for model in self.models:
             self._models[model.name] = self._bring_up(model)
             on_change(self._models[model.name])
@@ -65,6 +71,8 @@ class ModelRepository:
     def _bring_up(self, model: Model) -> Model:
         folder = self._folder / model.name / str(model.version)
         try:
+            if not model.version:
+                raise BundleError(f"{folder.parent}: it holds no version: a folder whose name is a positive integer")
             bundle = open_bundle(folder)
             predictor = load_predictor(bundle, device=self._device, limits=self._limits)
             artefact = bundle.manifest.artefacts[bundle.manifest.default_artefact]

@@ -32,6 +32,8 @@ class Settings(BaseSettings):
     """Threads that prepare inputs and run models; as many as the processors this process may use."""
     max_body_bytes: int = Field(default=64 * 2**20, ge=1)
     """Largest request body."""
+    max_body_s: float = Field(default=60.0, gt=0)
+    """Longest time in seconds that a request body may take to arrive."""
     max_input_bytes: int = Field(default=16 * 2**20, ge=1)
     """Largest single input (one file of a request)."""
     max_pixels: int = Field(default=50_000_000, ge=1)

@@ -7,6 +7,7 @@ Casting, normalisation and layout change are in the graph. Knows nothing of mode
 """
 
 import io
+import zlib
 from dataclasses import dataclass
 from typing import Literal
 
@@ -175,12 +176,18 @@ def _reduced_flag(header: Header, spec: ImageResize, full: int) -> int:
 
 
 def _check_png_chunks(raw: bytes) -> None:
-    """OpenCV reserves what a chunk claims to hold (up to 4 GB) before it sees that the bytes never came."""
+    """Hold every chunk to its length and its checksum.
+
+    OpenCV reserves what a chunk claims to hold (up to 4 GB) before it sees that the bytes never came, and libpng
+    writes what is wrong inside a chunk to standard error.
+    """
     at = 8  # behind the signature
     while at < len(raw) and raw[at - 8 : at - 4] != b"IEND":
-        at += 12 + int.from_bytes(raw[at : at + 4])
+        start, at = at, at + 12 + int.from_bytes(raw[at : at + 4])
         if at > len(raw):
             raise BadInput(f"the PNG picture is truncated ({len(raw)} bytes arrived, a chunk ends at {at}) or damaged")
+        if zlib.crc32(raw[start + 4 : at - 4]) != int.from_bytes(raw[at - 4 : at]):
+            raise BadInput(f"the PNG picture is damaged: the checksum of its chunk at byte {start} is wrong")
 
 
 def _on_white(raw: bytes, header: Header, spec: ImageResize) -> Array:

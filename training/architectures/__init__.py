@@ -3,10 +3,10 @@
 Knows torch. Knows nothing of data sets, tasks or losses.
 """
 
-from importlib import import_module
 from typing import Any
 
 from bundle.errors import RunError
+from bundle.tables import entry
 from training.architectures.architecture import ArchitectureConfig
 
 ARCHITECTURES = {
@@ -21,10 +21,7 @@ def architecture_type(key: str) -> type[ArchitectureConfig]:
     Raises:
         RunError: no such architecture.
     """
-    if key not in ARCHITECTURES:
-        raise RunError(f"architecture '{key}' is not known; known are {', '.join(ARCHITECTURES)}")
-    module, _, attribute = ARCHITECTURES[key].partition(":")
-    config_type: type[ArchitectureConfig] = getattr(import_module(module), attribute)
+    config_type: type[ArchitectureConfig] = entry(ARCHITECTURES, key, "architecture", RunError)
     return config_type
 
 

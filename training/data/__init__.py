@@ -3,10 +3,10 @@
 Knows files, formats and checksums. Knows nothing of networks or losses.
 """
 
-from importlib import import_module
 from typing import Any
 
 from bundle.errors import DataError
+from bundle.tables import entry
 from training.data.samples import DataConfig, Samples, Splits
 
 DATASETS = {
@@ -23,11 +23,7 @@ def data_config(values: dict[str, Any]) -> DataConfig:
     Raises:
         DataError: no such data set.
     """
-    key = str(values.get("dataset"))
-    if key not in DATASETS:
-        raise DataError(f"data set '{key}' is not known; known are {', '.join(DATASETS)}")
-    module, _, attribute = DATASETS[key].partition(":")
-    config_type: type[DataConfig] = getattr(import_module(module), attribute)
+    config_type: type[DataConfig] = entry(DATASETS, str(values.get("dataset")), "data set", DataError)
     return config_type.model_validate(values)
 
 

@@ -4,18 +4,18 @@ Knows configurations. Knows nothing of how they are carried out.
 """
 
 from collections.abc import Callable
-from importlib import import_module
 
 from bundle.errors import RunError
+from bundle.tables import entry
 from training.config import TrainConfig
 
 Recipe = Callable[[], TrainConfig]
 
 RECIPES = {
-    "digits_cnn": "training.recipes.digits_cnn",
-    "fashion_mnist_cnn": "training.recipes.fashion_mnist_cnn",
+    "digits_cnn": "training.recipes.digits_cnn:digits_cnn",
+    "fashion_mnist_cnn": "training.recipes.fashion_mnist_cnn:fashion_mnist_cnn",
 }
-"""Name -> the module that holds a function of this name, imported on use."""
+"""Name -> "module:function", imported on use."""
 
 
 def load_recipe(name: str) -> Recipe:
@@ -24,7 +24,5 @@ def load_recipe(name: str) -> Recipe:
     Raises:
         RunError: no such recipe.
     """
-    if name not in RECIPES:
-        raise RunError(f"recipe '{name}' is not known; known are {', '.join(RECIPES)}")
-    recipe: Recipe = getattr(import_module(RECIPES[name]), name)
+    recipe: Recipe = entry(RECIPES, name, "recipe", RunError)
     return recipe

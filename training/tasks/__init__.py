@@ -3,9 +3,8 @@
 Knows torch and torchmetrics. Knows nothing of data files, of the loop or of engines.
 """
 
-from importlib import import_module
-
 from bundle.errors import RunError
+from bundle.tables import entry
 from training.tasks.task import TrainingTask
 
 TASKS = {
@@ -20,10 +19,7 @@ def training_task(task_id: str) -> type[TrainingTask]:
     Raises:
         RunError: no such task.
     """
-    if task_id not in TASKS:
-        raise RunError(f"task '{task_id}' cannot be trained; known are {', '.join(TASKS)}")
-    module, _, attribute = TASKS[task_id].partition(":")
-    task_type: type[TrainingTask] = getattr(import_module(module), attribute)
+    task_type: type[TrainingTask] = entry(TASKS, task_id, "trainable task", RunError)
     return task_type
 
 
