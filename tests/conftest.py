@@ -1,8 +1,13 @@
 """Fixtures shared by packages: a tiny trained run and a bundle made from it, once a test process."""
 
+import os
 from pathlib import Path
 
 import pytest
+
+# Before torch is imported, and for every process that tests start: test processes share the cores already, and threads
+# of several trainings that wait for each other by spinning make all of them ten times slower.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from bundle.store import Bundle, open_bundle
 from tests.builders import write_fake_bundle

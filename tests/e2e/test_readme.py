@@ -88,7 +88,7 @@ def test_every_other_command_of_the_readme_runs_as_it_stands(tmp_path: Path) -> 
 
 
 def test_every_make_command_of_the_readme_is_a_target() -> None:
-    commands = re.findall(r"make ([a-z-]+)", README)
+    commands = re.findall(r"(?:^|`)make ([a-z-]+)", README, re.MULTILINE)
     assert {"demo", "test"} <= set(commands)
     for target in set(commands):
         done = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True, check=False)
