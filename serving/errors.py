@@ -33,6 +33,9 @@ STATUS: dict[type[ModelyardError], tuple[int, str]] = {
 }
 """Error -> (status, code); an error not listed takes the row of its nearest listed base."""
 
+UNREAD_BODY = (408, 413)
+"""After these the rest of the body may still be on its way: the connection is of no further use."""
+
 FRAMEWORK_CODES = {404: "not_found", 405: "method_not_allowed"}
 
 log = logging.getLogger("modelyard.serving")
@@ -58,7 +61,8 @@ def install(app: FastAPI) -> None:
         status, code = status_of(error)
         if status >= 500:
             log.error("%s: %s", code, error)
-        return error_response(status, code, str(error))
+        headers = {"Connection": "close"} if status in UNREAD_BODY else None
+        return error_response(status, code, str(error), headers)
 
     async def framework(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101
