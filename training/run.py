@@ -6,7 +6,9 @@ golden/, results.json (written last: a run with it is finished) and checkpoints/
 
 import shlex
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import torch
@@ -42,20 +44,45 @@ def train(config: TrainConfig, out: Path, recipe: str) -> Path:
         print(f"{folder} is finished; nothing to do (remove it to train again)", file=sys.stderr)
         return folder
     L.seed_everything(config.seed, verbose=False)
-    commit = code_commit()
-    splits = config.data.load()
-    train_samples, validation_samples = _choose_splits(splits, config)
-    prepared = [PreparedSplit(samples, config.preprocess) for samples in (train_samples, validation_samples)]
-    task = training_task(config.task)(splits.labels)
-    graph = new_graph(config, splits.labels)
-    graph.stem.fit(prepared[0].inputs)
+    run = _begin(folder, config, recipe)
     augment = build_augment(config.augment, config.preprocess.height_px, config.preprocess.width_px)
-    history = History(folder / "metrics.csv", task.metric_name)
-    trainer = fit(Loop(config, task, graph, augment), Batches(config, task, *prepared), folder, history)
+    batches = Batches(config, run.task, run.train, PreparedSplit(run.validation, config.preprocess))
+    trainer = fit(Loop(config, run.task, run.graph, augment), batches, folder, run.history)
     if not trainer.is_global_zero:
         sys.exit(0)  # one of several processes that trained together; the first one concludes
-    _conclude(folder, config, recipe, commit, splits, (prepared[0], validation_samples), task, graph, history)
+    _keep_best(run)
+    _test_once(run)
     return folder
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run while it is under way; its graph learns, its history grows."""
+
+    folder: Path
+    config: TrainConfig
+    recipe: str
+    commit: str
+    splits: Splits
+    train: PreparedSplit
+    validation: Samples
+    task: TrainingTask
+    graph: Graph
+    history: History
+
+
+def _begin(folder: Path, config: TrainConfig, recipe: str) -> Run:
+    commit = code_commit()
+    splits = config.data.load()
+    train_samples, validation = splits.train, splits.validation
+    if validation is None:
+        train_samples, validation = hold_out(splits.train, config.validation_share, config.seed)
+    prepared = PreparedSplit(train_samples, config.preprocess)
+    task = training_task(config.task)(splits.labels)
+    graph = new_graph(config, splits.labels)
+    graph.stem.fit(prepared.inputs)
+    history = History(folder / "metrics.csv", task.metric_name)
+    return Run(folder, config, recipe, commit, splits, prepared, validation, task, graph, history)
 
 
 def _claim(folder: Path, config: TrainConfig) -> bool:
@@ -76,64 +103,61 @@ def _claim(folder: Path, config: TrainConfig) -> bool:
 
 
 def _differences(there: TrainConfig, here: TrainConfig) -> str:
-    was, now = there.model_dump(), here.model_dump()
-    return ", ".join(f"{key} was {was[key]}, is {now[key]}" for key in now if was[key] != now[key])
+    was, now = _flat(there.model_dump()), _flat(here.model_dump())
+    keys = [key for key in was | now if was.get(key) != now.get(key)]
+    return ", ".join(f"{key} was {was.get(key)}, is {now.get(key)}" for key in keys)
 
 
-def _choose_splits(splits: Splits, config: TrainConfig) -> tuple[Samples, Samples]:
-    if splits.validation is not None:
-        return splits.train, splits.validation
-    return hold_out(splits.train, config.validation_share, config.seed)
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings by the names that their flags have."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
 
 
-def _conclude(
-    folder: Path,
-    config: TrainConfig,
-    recipe: str,
-    commit: str,
-    splits: Splits,
-    seen: tuple[PreparedSplit, Samples],
-    task: TrainingTask,
-    graph: Graph,
-    history: History,
-) -> None:
-    """The best epoch's weights are in the graph: save them, then touch the test split, once."""
-    monitor = f"validation_{task.metric_name}"
-    best = (max if task.better == "max" else min)(history.rows, key=lambda row: row[monitor])
-    meaning = MEANINGS[config.task](task.decode_parameters())
+def _keep_best(run: Run) -> None:
+    """The best epoch's weights are in the graph: save them, with golden samples and what rebuilds them."""
+    monitor = f"validation_{run.task.metric_name}"
+    best = (max if run.task.better == "max" else min)(run.history.rows, key=lambda row: row[monitor])
+    meaning = MEANINGS[run.config.task](run.task.decode_parameters())
     checkpoint = Checkpoint(
-        recipe=recipe,
-        config=config,
-        labels=splits.labels,
-        data_sha256=splits.sha256(),
+        recipe=run.recipe,
+        config=run.config,
+        labels=run.splits.labels,
+        data_sha256=run.splits.sha256(),
         best_epoch=int(best["epoch"]),
-        validation={task.metric_name: best[monitor]},
-        golden=record_golden(folder, config, graph, meaning, seen[1]),
-        commit=commit,
+        validation={run.task.metric_name: best[monitor]},
+        golden=record_golden(run.folder, run.config, run.graph, meaning, run.validation),
+        commit=run.commit,
         versions=library_versions(),
     )
-    save_checkpoint(folder, checkpoint, graph)
-    draw_curves(folder / "curves.png", history.rows, task.metric_name)
-    test = PreparedSplit(splits.test, config.preprocess)
-    outputs = _evaluate(graph, test)
-    metric = task.new_metric()
-    metric.update(outputs, task.stack_targets(test.targets))
-    task.draw(folder, outputs.numpy(), test.targets)
+    save_checkpoint(run.folder, checkpoint, run.graph)
+    draw_curves(run.folder / "curves.png", run.history.rows, run.task.metric_name)
+
+
+def _test_once(run: Run) -> None:
+    """Touch the test split, after everything has been chosen, and write the figures: the run is finished."""
+    test = PreparedSplit(run.splits.test, run.config.preprocess)
+    outputs = _evaluate(run.graph, test)
+    metric = run.task.new_metric()
+    metric.update(outputs, run.task.stack_targets(test.targets))
+    run.task.draw(run.folder, outputs.numpy(), test.targets)
     results = Results(
-        recipe=recipe,
-        task=config.task,
-        data=config.data.dataset,
+        recipe=run.recipe,
+        task=run.config.task,
+        data=run.config.data.dataset,
         split="test",
-        metrics={task.metric_name: round(float(metric.compute()), 6)},
-        baseline={name: round(value, 6) for name, value in task.baseline(seen[0], test).items()},
-        published=config.published,
-        seconds=history.seconds,
+        metrics={run.task.metric_name: round(float(metric.compute()), 6)},
+        baseline={name: round(value, 6) for name, value in run.task.baseline(run.train, test).items()},
+        published=run.config.published,
+        seconds=run.history.seconds,
         command=shlex.join(["modelyard", *sys.argv[1:]]),
-        seed=config.seed,
-        commit=commit,
+        seed=run.config.seed,
+        commit=run.commit,
         machine=this_machine(),
     )
-    write_results(folder / RESULTS_FILE, results)
+    write_results(run.folder / RESULTS_FILE, results)
 
 
 def _evaluate(graph: Graph, split: PreparedSplit) -> torch.Tensor:

@@ -148,3 +148,24 @@ def test_a_damaged_configuration_says_what_to_do(interrupted: Path) -> None:
     (interrupted / "config.json").write_text("{", encoding="utf-8")
     with pytest.raises(RunError, match=r"config\.json: cannot be read.*remove"):
         train(tiny_config(), interrupted.parent, "digits_cnn")
+
+
+def test_nested_settings_are_told_apart_by_their_flags(tiny_run: Path) -> None:
+    other = tiny_config(optim=tiny_config().optim.model_copy(update={"lr": 0.5}))
+    with pytest.raises(RunError, match=r"other settings: optim\.lr was 0\.01, is 0\.5; choose"):
+        train(other, tiny_run.parent, "digits_cnn")
+
+
+def test_a_run_that_no_longer_improves_stops_early(tmp_path: Path) -> None:
+    still = tiny_config().optim.model_copy(update={"lr": 1e-12, "schedule": "constant"})
+    folder = train(tiny_config(optim=still, num_epochs=50, patience_epochs=2), tmp_path, "digits_cnn")
+    assert len(numbers(folder)) - 1 < 10
+
+
+@pytest.mark.parametrize("change", [{"precision": "bf16-mixed"}, {"optim": {"name": "sgd", "schedule": "cosine"}}])
+def test_every_way_to_train_learns_something(change: dict[str, object], tmp_path: Path) -> None:
+    config = tiny_config()
+    optim = config.optim.model_copy(update=change.get("optim", {}))
+    folder = train(config.model_copy(update=change | {"optim": optim}), tmp_path, "digits_cnn")
+    results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    assert results["metrics"]["accuracy"] > 0.5
