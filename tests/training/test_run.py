@@ -162,7 +162,9 @@ def test_a_run_that_no_longer_improves_stops_early(tmp_path: Path) -> None:
     assert len(numbers(folder)) - 1 < 10
 
 
-@pytest.mark.parametrize("change", [{"precision": "bf16-mixed"}, {"optim": {"name": "sgd", "schedule": "cosine"}}])
+@pytest.mark.parametrize(
+    "change", [{"precision": "bf16-mixed"}, {"optim": {"name": "sgd", "lr": 0.1, "schedule": "cosine"}}]
+)
 def test_every_way_to_train_learns_something(change: dict[str, object], tmp_path: Path) -> None:
     config = tiny_config()
     optim = config.optim.model_copy(update=change.get("optim", {}))
