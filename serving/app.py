@@ -7,6 +7,7 @@ from importlib.metadata import version
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
 from starlette.responses import Response
 
 from bundle.preprocess import Limits
@@ -48,7 +49,7 @@ def create_app(settings: Settings, on_loaded: Callable[[list[Model]], None] | No
         await loading
         pool.close()
 
-    app = FastAPI(
+    app = FastAPIOffline(
         title="Modelyard",
         version=version("modelyard"),
         description=DESCRIPTION,
