@@ -75,10 +75,16 @@ class ClassificationTask:
         return Classification(top_k[0].label, top_k[0].score, top_k)
 
     def agree(self, expected: Classification, got: Classification, atol: float) -> str | None:
-        """Same best label, unless the expected scores of both lie within what two errors of `atol` can swap."""
+        """Same best label, unless the expected scores of both lie within what two errors of `atol` can swap.
+
+        Where the expected answer lists every label, a label that it does not know is a difference at any rank.
+        """
+        scores = {entry.label: entry.score for entry in expected.top_k}
+        strangers = [entry.label for entry in got.top_k if entry.label not in scores]
+        if strangers and len(expected.top_k) == len(self._labels):
+            return f"the label '{strangers[0]}' was not among the labels when the answer was recorded"
         if got.label == expected.label:
             return None
-        scores = {entry.label: entry.score for entry in expected.top_k}
         if got.label in scores and expected.score - scores[got.label] <= 2 * atol:
             return None
         return (

@@ -46,6 +46,11 @@ def _swap_labels(bundle: Path) -> None:
     edit(bundle / MANIFEST_FILE, lambda manifest: manifest["decode"]["labels"].reverse())
 
 
+def _rename_a_label(bundle: Path) -> None:
+    edit(bundle / MANIFEST_FILE, lambda manifest: manifest["decode"]["labels"].__setitem__(1, "wolf"))
+    reseal(bundle)
+
+
 def _delete_evidence(bundle: Path) -> None:
     edit(bundle / MANIFEST_FILE, lambda manifest: manifest["artefacts"]["fp32"].pop("evidence"))
     reseal(bundle)
@@ -64,6 +69,7 @@ def _change_an_answer(bundle: Path) -> None:
 TAMPERINGS = {
     "byte": Tampering(_flip_a_byte, (FAKE_FILE, "sha256")),
     "label": Tampering(_swap_labels, (MANIFEST_FILE, "digest")),
+    "relabelled": Tampering(_rename_a_label, ("golden sample", "the answer differs", "'wolf'")),
     "evidence": Tampering(_delete_evidence, (MANIFEST_FILE, FAKE_FILE, "no evidence")),
     "limit": Tampering(_break_a_limit, (MANIFEST_FILE, FAKE_FILE, "broken limits")),
     "answer": Tampering(_change_an_answer, ("golden sample 0", "the answer differs")),

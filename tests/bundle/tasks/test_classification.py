@@ -111,6 +111,19 @@ def test_a_label_that_was_not_even_listed_does_not_agree() -> None:
     assert "got 'owl'" in str(task().agree(answer("cat", 0.5, dog=0.4), answer("owl", 0.5), atol=0.1))
 
 
+def test_a_renamed_label_is_told_at_any_rank_where_all_were_recorded() -> None:
+    scores = row(0.7, 0.2, 0.06, 0.04)
+    recorded = task().decode(scores, SOURCE, task().golden_options())
+    renamed = task(("cat", "dog", "owl", "moose"))
+    differs = renamed.agree(recorded, renamed.decode(scores, SOURCE, renamed.golden_options()), 0.1)
+    assert differs == "the label 'moose' was not among the labels when the answer was recorded"
+
+
+def test_a_label_beyond_a_shortened_record_is_no_stranger() -> None:
+    recorded = answer("cat", 0.6, dog=0.3)
+    assert task().agree(recorded, answer("cat", 0.6, owl=0.3), 0.1) is None
+
+
 def test_the_share_of_each_label_is_in_the_order_of_the_labels() -> None:
     results = [answer("owl", 0.95), answer("cat", 0.95), answer("owl", 0.95), answer("elk", 0.95)]
     assert task().summarise(results)["label_share"] == [0.25, 0.0, 0.5, 0.25]
