@@ -7,7 +7,7 @@ import tyro
 
 from bundle.errors import BundleError
 from bundle.manifest import Artefact, Manifest
-from bundle.store import open_bundle, versions
+from bundle.store import newest, open_bundle, versions
 
 
 def inspect_command(arguments: list[str]) -> None:
@@ -25,17 +25,12 @@ def _inspect(
     Args:
         bundle: folder of a bundle, <repository>/<name>/<version>; without the version, the newest
     """
-    manifest = open_bundle(_newest(bundle.resolve())).manifest
+    bundle = bundle.resolve()
+    if not bundle.is_dir():
+        raise BundleError(f"{bundle}: no such folder")
+    folder = newest(bundle) if versions(bundle.parent, bundle.name) else bundle
+    manifest = open_bundle(folder).manifest
     print(manifest.model_dump_json(indent=1) if json else _table(manifest))
-
-
-def _newest(folder: Path) -> Path:
-    found = versions(folder.parent, folder.name)
-    if found:
-        return folder / str(found[-1])
-    if not folder.is_dir():
-        raise BundleError(f"{folder}: no such folder")
-    return folder
 
 
 def _table(manifest: Manifest) -> str:

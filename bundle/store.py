@@ -122,6 +122,18 @@ def versions(repository: Path, name: str) -> list[int]:
     return sorted(int(entry) for entry in found if re.fullmatch("[1-9][0-9]*", entry))
 
 
+def newest(model: Path) -> Path:
+    """The bundle of a model's highest version; `model` is `<repository>/<name>`.
+
+    Raises:
+        BundleError: no such folder, or it holds no version.
+    """
+    found = versions(model.parent, model.name)
+    if not found:
+        raise BundleError(f"{model}: holds no version (a folder whose name is a positive integer)")
+    return model / str(found[-1])
+
+
 def names(repository: Path) -> list[str]:
     """Models in a repository: its folders, but hidden ones (a bundle being written is hidden).
 

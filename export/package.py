@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from bundle.errors import DataError, ParityError
+from bundle.errors import DataError, ParityError, RunError
 from bundle.evidence import Evidence, Latency
 from bundle.golden import Golden, read_golden
 from bundle.manifest import Artefact, LeftOut, Manifest, Provenance
@@ -29,6 +29,7 @@ from runtime.replay import replay
 from runtime.runtime import Runtime, runtime_class
 from training.checkpoint import Checkpoint, load_checkpoint, spread
 from training.data import Splits
+from training.data.samples import train_and_validation
 from training.graph import Graph
 from training.results import this_machine
 from training.tasks import TrainingTask, training_task
@@ -62,9 +63,11 @@ def export_run(run: Path, repository: Path, name: str | None = None, max_batch_s
     """Export, prove and publish; returns the new bundle's folder.
 
     Raises:
-        RunError: not a finished run. DataError: the data is not what the run was trained on.
+        RunError: not a finished run, or a batch of none. DataError: the data is not what the run was trained on.
         ParityError: the fp32 artefact does not give the checkpoint's answers.
     """
+    if max_batch_size < 1:
+        raise RunError(f"max_batch_size is {max_batch_size}; a batch has at least 1 row")
     checkpoint, graph = load_checkpoint(run)
     splits = checkpoint.config.data.load()
     if splits.sha256() != checkpoint.data_sha256:
@@ -87,11 +90,9 @@ def _draft(subject: Subject, name: str, folder: Path, run: Path, max_batch_size:
     outputs = MEANINGS[config.task](decode).output_specs()
     _say(f"exporting to ONNX (opset {OPSET})")
     export_onnx(subject.graph, inputs, outputs, folder / "model.onnx")
-    _say(f"quantising to int8, calibrated on {NUM_CALIBRATION} training samples")
-    calibration = [
-        prepare(preprocess, subject.splits.train.raw(i), Limits()).tensors["image"]
-        for i in spread(subject.splits.train, NUM_CALIBRATION)
-    ]
+    train, _ = train_and_validation(subject.splits, config.validation_share, config.seed)
+    calibration = [prepare(preprocess, train.raw(i), Limits()).tensors["image"] for i in spread(train, NUM_CALIBRATION)]
+    _say(f"quantising to int8, calibrated on {len(calibration)} training samples")
     quantize(folder / "model.onnx", folder / "model.int8.onnx", {"image": calibration_rows(calibration)})
     shutil.copytree(run / "golden", folder / "golden")
     return Manifest(

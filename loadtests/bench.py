@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 import tyro
 
-from bundle.store import Bundle, open_bundle, versions
+from bundle.store import Bundle, newest, open_bundle
 from loadtests.client import Load, Request, drive, post
 from loadtests.server import service
 from runtime.cpus import available_cpus
@@ -32,7 +32,7 @@ def bench(model: tyro.conf.Positional[Path], /, json_file: Path | None = None, s
         json_file: where to write the figures as JSON
         seconds: how long each load runs
     """
-    bundle = open_bundle(model / str(versions(model.parent, model.name)[-1]))
+    bundle = open_bundle(newest(model))
     predictor = load_predictor(bundle)
     ceilings = {threads: ceiling(predictor, bundle, threads, seconds) for threads in {1, available_cpus()}}
     requests = golden_requests(bundle, predictor)

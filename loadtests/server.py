@@ -28,7 +28,11 @@ def service(repository: Path, *flags: str) -> Iterator[int]:
             yield _wait_until_ready(process, output)
         finally:
             process.terminate()
-            code = process.wait(STOP_LIMIT_S)
+            try:
+                code = process.wait(STOP_LIMIT_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                code = process.wait()
         if code != 0:
             raise RuntimeError(f"the service ended with {code}:\n{_read(output)}")
 

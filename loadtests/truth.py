@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import tyro
 
-from bundle.store import open_bundle, versions
+from bundle.store import newest, open_bundle
 from loadtests.server import service
 from serving.endpoints import ENDPOINTS
 from training.data import Samples, data_config
@@ -25,7 +25,7 @@ def truth(model: tyro.conf.Positional[Path], /) -> int:
     Args:
         model: folder of a model, <repository>/<name>; its newest version is asked
     """
-    manifest = open_bundle(model / str(versions(model.parent, model.name)[-1])).manifest
+    manifest = open_bundle(newest(model)).manifest
     test = data_config(manifest.provenance.arguments["data"]).load().test
     with service(model.parent) as port:
         url = f"http://127.0.0.1:{port}{ENDPOINTS[manifest.task].path}?model={manifest.name}&top_k=1"

@@ -6,7 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
+from pydantic import ValidationError
 
+from bundle.errors import RunError
+from bundle.spec import problems
 from training.config import TrainConfig
 from training.data.fetch import MIRROR_VARIABLE, PUBLIC, fetch
 from training.recipes import RECIPES, load_recipe
@@ -33,9 +36,12 @@ def train_command(arguments: list[str]) -> None:
         sys.exit(0 if set(arguments) & {"-h", "--help"} else 2)
     recipe = arguments[0]
     config = load_recipe(recipe)()
-    command = tyro.cli(
-        TrainCommand, prog=f"modelyard train {recipe}", args=arguments[1:], default=TrainCommand(config=config)
-    )
+    try:
+        command = tyro.cli(
+            TrainCommand, prog=f"modelyard train {recipe}", args=arguments[1:], default=TrainCommand(config=config)
+        )
+    except ValidationError as cause:  # tyro explains those of nested settings only
+        raise RunError(problems(cause)) from None
     folder = train(command.config, command.out, recipe)
     results = read_results(folder / RESULTS_FILE)
     if command.config == config:

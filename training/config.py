@@ -56,7 +56,7 @@ class TrainConfig(Spec):
     """How many devices train together (DDP); -1 takes all GPUs, or one CPU process."""
     validation_share: float = Field(default=0.1, gt=0, lt=1)
     """Share of train held out to choose on, where the data set has no validation split of its own."""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**32)
     published: dict[str, float] = Field(default_factory=dict)
     """Figures others report on this test split, by where they come from."""
 

@@ -5,12 +5,18 @@ Knows matplotlib and arrays. Knows nothing of networks.
 
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont, get_font, get_font_names
 
 from bundle.tensors import Array
 
 MAX_WRITTEN_LABELS = 30  # with more classes the numbers in the cells can't be read
+
+
+FONTS = ("DejaVu Sans", "Noto Sans CJK KR", "Noto Sans CJK JP", "NanumGothic", "Malgun Gothic", "AppleGothic")
+"""What labels are drawn with, glyph by glyph the first that has it; the first is part of matplotlib."""
 
 
 def draw_curves(path: Path, rows: list[dict[str, float]], metric: str) -> None:
@@ -33,14 +39,29 @@ def draw_curves(path: Path, rows: list[dict[str, float]], metric: str) -> None:
 
 def draw_confusion(path: Path, counts: Array, labels: tuple[str, ...]) -> None:
     """Rows are the true labels, columns the answers; colour is the share of the row, numbers are counts."""
+    fonts = [name for name in FONTS if name in get_font_names()]
+    with matplotlib.rc_context({"font.family": fonts}):
+        _draw_confusion(path, counts, _drawable(labels, fonts))
+
+
+def _drawable(labels: tuple[str, ...], fonts: list[str]) -> list[str]:
+    """The labels; where no font here has its letters, the label's number instead of a row of empty boxes."""
+    glyphs = [get_font(findfont(name)) for name in fonts]
+    return [
+        label if all(any(font.get_char_index(ord(letter)) for font in glyphs) for letter in label) else f"label {i}"
+        for i, label in enumerate(labels)
+    ]
+
+
+def _draw_confusion(path: Path, counts: Array, labels: list[str]) -> None:
     size = max(4.5, 0.55 * len(labels) + 2)
     figure = Figure(figsize=(size, size), layout="constrained")
     axes = figure.subplots()
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
     ticks = range(len(labels))
-    axes.set_xticks(ticks, labels, rotation=60, ha="right", rotation_mode="anchor")
-    axes.set_yticks(ticks, labels)
+    axes.set_xticks(ticks, labels, rotation=60, ha="right", rotation_mode="anchor", parse_math=False)
+    axes.set_yticks(ticks, labels, parse_math=False)
     axes.set(xlabel="answer", ylabel="truth", title=f"test split: {np.trace(counts)} of {counts.sum()} right")
     if len(labels) <= MAX_WRITTEN_LABELS:
         for (row, column), count in np.ndenumerate(counts):

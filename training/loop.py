@@ -12,15 +12,17 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, EarlyStopping
 from torch import nn
 from torch.utils.data import DataLoader, DistributedSampler
 
+from bundle.errors import RunError
 from training.config import Optim, TrainConfig
 from training.data.prepared import PreparedSplit
 from training.graph import Graph
 from training.history import History
-from training.resume import BestAndLast, best_weights, resume_from
+from training.resume import BEST, LAST, Keep, best_weights, resume_from
 from training.tasks import TrainingTask
 
 EPOCH_SEED_STRIDE = 1_000_003  # a prime far over any number of epochs: no two (seed, epoch) pairs meet
@@ -63,11 +65,18 @@ class Loop(L.LightningModule):
             return optimizer
         steps = int(self.trainer.estimated_stepping_batches)
         schedule: Any = (
-            torch.optim.lr_scheduler.OneCycleLR(optimizer, optim.lr, total_steps=steps, pct_start=optim.warmup_share)
+            torch.optim.lr_scheduler.OneCycleLR(
+                optimizer, optim.lr, total_steps=steps, pct_start=_rising_share(optim.warmup_share, steps)
+            )
             if optim.schedule == "one_cycle"
             else torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def _rising_share(share: float, steps: int) -> float:
+    """At least two steps, where there are two: over a rise of exactly one, OneCycleLR divides by zero."""
+    return max(share, 2 / steps) if steps > 1 else share
 
 
 def _adamw(parameters: Any, optim: Optim) -> torch.optim.Optimizer:
@@ -97,14 +106,37 @@ class SeedEachEpoch(Callback):
         torch.manual_seed(seed + trainer.global_rank * EPOCH_SEED_STRIDE**2)
 
 
+class Patience(EarlyStopping):
+    """Early stopping that a run remembers which was killed between its last epoch and its results."""
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Train no further where patience had run out."""
+        trainer.should_stop = self.wait_count >= self.patience
+
+
 class Batches(L.LightningDataModule):
     """Loaders over prepared splits; the order of an epoch follows from (seed, epoch)."""
 
     def __init__(
-        self, config: TrainConfig, task: TrainingTask, train: PreparedSplit, validation: PreparedSplit
+        self,
+        config: TrainConfig,
+        task: TrainingTask,
+        train: PreparedSplit,
+        validation: PreparedSplit,
+        data_sha256: str,
     ) -> None:
         super().__init__()
         self.config, self.task, self.train, self.validation = config, task, train, validation
+        self.data_sha256 = data_sha256
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the resumable checkpoint keeps."""
+        return {"data_sha256": self.data_sha256}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Refuse to go on with other data: the checkpoint would name a digest that its first epochs never saw."""
+        if state_dict["data_sha256"] != self.data_sha256:
+            raise RunError("the data is not what this run began with (another sha256); choose another --name or --out")
 
     def train_dataloader(self) -> DataLoader:
         """Shuffled."""
@@ -132,29 +164,48 @@ def fit(loop: Loop, batches: Batches, folder: Path, history: History) -> L.Train
     """Train, or go on where an interrupted run of this folder stopped; the loop ends with the best epoch's weights.
 
     Returns the trainer; under several devices every process comes back, and `is_global_zero` tells the first.
+
+    Raises:
+        RunError: this machine has not the devices or the precision, or the data changed. KeyboardInterrupt: Ctrl-C.
     """
     config, task = loop.config, loop.task
     monitor = f"validation_{task.metric_name}"
-    keep = BestAndLast(folder, monitor, task.better)
-    early = EarlyStopping(monitor, mode=task.better, patience=config.patience_epochs)
+    early = Patience(monitor, mode=task.better, patience=config.patience_epochs)
+    keep = [Keep(folder, BEST, monitor, task.better), Keep(folder, LAST)]
     for message in LIGHTNING_CHATTER:
         warnings.filterwarnings("ignore", message)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its tips are not about this run
-    trainer = L.Trainer(
-        max_epochs=config.num_epochs,
-        devices="auto" if config.devices == -1 else config.devices,
-        precision=config.precision,
-        gradient_clip_val=config.gradient_clip_norm,
-        callbacks=[SeedEachEpoch(config.seed), history, early, keep],
-        logger=False,
-        enable_model_summary=False,
-        enable_progress_bar=sys.stderr.isatty(),
-        num_sanity_val_steps=0,
-        default_root_dir=folder,
-    )
-    trainer.fit(loop, datamodule=batches, ckpt_path=resume_from(folder), weights_only=True)
+    trainer = _trainer(config, folder, [SeedEachEpoch(config.seed), history, early, *keep])
+    try:
+        trainer.fit(loop, datamodule=batches, ckpt_path=resume_from(folder), weights_only=True)
+    except SystemExit:  # what Lightning makes of Ctrl-C, without a word
+        if not trainer.interrupted:
+            raise
+        print(f"interrupted after {len(history.rows)} epochs; the same command goes on", file=sys.stderr)
+        raise KeyboardInterrupt from None
     loop.load_state_dict(best_weights(folder))
     if torch.distributed.is_initialized():  # what follows is for one process, and must not wait for the others
         torch.distributed.barrier()
         torch.distributed.destroy_process_group()
+    return trainer
+
+
+def _trainer(config: TrainConfig, folder: Path, callbacks: list[Callback]) -> L.Trainer:
+    try:
+        trainer = L.Trainer(
+            max_epochs=config.num_epochs,
+            devices="auto" if config.devices == -1 else config.devices,
+            precision=config.precision,
+            gradient_clip_val=config.gradient_clip_norm,
+            callbacks=callbacks,
+            logger=False,
+            enable_model_summary=False,
+            enable_progress_bar=sys.stdout.isatty(),  # the bar goes there, where scripts read the run folder
+            num_sanity_val_steps=0,
+            default_root_dir=folder,
+        )
+    except MisconfigurationException as cause:
+        raise RunError(f"devices {config.devices}: {cause}") from None
+    if trainer.precision != config.precision:  # Lightning takes another one with a mere warning
+        raise RunError(f"precision {config.precision} is not to be had on this machine; it has {trainer.precision}")
     return trainer

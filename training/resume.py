@@ -15,12 +15,15 @@ CHECKPOINTS = "checkpoints"
 LAST, BEST = "last.ckpt", "best.ckpt"
 
 
-class BestAndLast(ModelCheckpoint):
-    """Keeps the best epoch and the last one in `folder`/checkpoints."""
+class Keep(ModelCheckpoint):
+    """Keeps one epoch as `folder`/checkpoints/`name`: the best by `monitor`, or the last where none is given.
 
-    def __init__(self, folder: Path, monitor: str, mode: str) -> None:
-        stem = BEST.removesuffix(".ckpt")
-        super().__init__(folder / CHECKPOINTS, stem, monitor, mode=mode, save_last=True, enable_version_counter=False)
+    Two of them, because Lightning's `save_last` writes only in epochs that are a new best.
+    """
+
+    def __init__(self, folder: Path, name: str, monitor: str | None = None, mode: str = "min") -> None:
+        stem = name.removesuffix(".ckpt")
+        super().__init__(folder / CHECKPOINTS, stem, monitor, mode=mode, enable_version_counter=False)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Lightning forgets the best score where the folder has another path than when it was saved; this does not."""

@@ -21,12 +21,13 @@ from training.augment import build_augment
 from training.checkpoint import Checkpoint, code_commit, library_versions, new_graph, record_golden, save_checkpoint
 from training.config import TrainConfig
 from training.data.prepared import PreparedSplit
-from training.data.samples import Samples, Splits, hold_out
+from training.data.samples import Samples, Splits, train_and_validation
 from training.figures import draw_curves
 from training.graph import Graph
 from training.history import History
 from training.loop import Batches, Loop, fit
 from training.results import RESULTS_FILE, Results, this_machine, write_results
+from training.resume import CHECKPOINTS
 from training.tasks import TrainingTask, training_task
 
 CONFIG_FILE = "config.json"
@@ -46,7 +47,7 @@ def train(config: TrainConfig, out: Path, recipe: str) -> Path:
     L.seed_everything(config.seed, verbose=False)
     run = _begin(folder, config, recipe)
     augment = build_augment(config.augment, config.preprocess.height_px, config.preprocess.width_px)
-    batches = Batches(config, run.task, run.train, PreparedSplit(run.validation, config.preprocess))
+    batches = Batches(config, run.task, run.train, PreparedSplit(run.validation, config.preprocess), run.data_sha256)
     trainer = fit(Loop(config, run.task, run.graph, augment), batches, folder, run.history)
     if not trainer.is_global_zero:
         sys.exit(0)  # one of several processes that trained together; the first one concludes
@@ -64,6 +65,7 @@ class Run:
     recipe: str
     commit: str
     splits: Splits
+    data_sha256: str
     train: PreparedSplit
     validation: Samples
     task: TrainingTask
@@ -74,21 +76,32 @@ class Run:
 def _begin(folder: Path, config: TrainConfig, recipe: str) -> Run:
     commit = code_commit()
     splits = config.data.load()
-    train_samples, validation = splits.train, splits.validation
-    if validation is None:
-        train_samples, validation = hold_out(splits.train, config.validation_share, config.seed)
+    data_sha256 = splits.sha256()  # before anything is read for training: a file that changes later is not this data
+    train_samples, validation = train_and_validation(splits, config.validation_share, config.seed)
     prepared = PreparedSplit(train_samples, config.preprocess)
     task = training_task(config.task)(splits.labels)
     graph = new_graph(config, splits.labels)
     graph.stem.fit(prepared.inputs)
+    _try(graph, prepared.inputs[:1])
     history = History(folder / "metrics.csv", task.metric_name)
-    return Run(folder, config, recipe, commit, splits, prepared, validation, task, graph, history)
+    return Run(folder, config, recipe, commit, splits, data_sha256, prepared, validation, task, graph, history)
+
+
+def _try(graph: Graph, inputs: torch.Tensor) -> None:
+    """One picture through the network, before hours of training."""
+    try:
+        with torch.inference_mode():
+            graph.eval()(inputs)
+    except RuntimeError as cause:
+        raise RunError(f"the network cannot take inputs of {list(inputs.shape[1:])}: {cause}") from None
+    graph.train()
 
 
 def _claim(folder: Path, config: TrainConfig) -> bool:
     """Make the folder this configuration's own; True where its run is finished already."""
     path = folder / CONFIG_FILE
-    if path.is_file():
+    begun = any((folder / name).exists() for name in (CHECKPOINTS, RESULTS_FILE))
+    if path.is_file() and begun:  # a run that failed before its first epoch keeps nobody from correcting it
         advice = f"choose another --name or --out, or remove {folder}"
         try:
             there = TrainConfig.model_validate_json(path.read_bytes())
@@ -120,12 +133,14 @@ def _keep_best(run: Run) -> None:
     """The best epoch's weights are in the graph: save them, with golden samples and what rebuilds them."""
     monitor = f"validation_{run.task.metric_name}"
     best = (max if run.task.better == "max" else min)(run.history.rows, key=lambda row: row[monitor])
+    if not all(torch.isfinite(tensor).all() for tensor in run.graph.state_dict().values()):
+        raise RunError(f"{run.folder}: training diverged: the weights are not finite; try a lower --optim.lr")
     meaning = MEANINGS[run.config.task](run.task.decode_parameters())
     checkpoint = Checkpoint(
         recipe=run.recipe,
         config=run.config,
         labels=run.splits.labels,
-        data_sha256=run.splits.sha256(),
+        data_sha256=run.data_sha256,
         best_epoch=int(best["epoch"]),
         validation={run.task.metric_name: best[monitor]},
         golden=record_golden(run.folder, run.config, run.graph, meaning, run.validation),
@@ -152,7 +167,7 @@ def _test_once(run: Run) -> None:
         baseline={name: round(value, 6) for name, value in run.task.baseline(run.train, test).items()},
         published=run.config.published,
         seconds=run.history.seconds,
-        command=shlex.join(["modelyard", *sys.argv[1:]]),
+        command=shlex.join(sys.orig_argv),
         seed=run.config.seed,
         commit=run.commit,
         machine=this_machine(),

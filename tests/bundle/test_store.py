@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bundle.errors import BundleError
-from bundle.store import MANIFEST_FILE, commit, hashes, names, open_bundle, staging, versions
+from bundle.store import MANIFEST_FILE, commit, hashes, names, newest, open_bundle, staging, versions
 from tests.builders import FAKE_FILE, write_fake_bundle
 
 
@@ -161,3 +161,11 @@ def test_a_commit_moves_the_staged_folder_to_its_place(tmp_path: Path) -> None:
         published = commit(staged, tmp_path, manifest.model_copy(update={"name": "fake"}))
         assert not staged.exists()
     assert published == tmp_path / "fake" / "1"
+
+
+def test_the_newest_version_is_the_highest_number_and_none_is_told(tmp_path: Path) -> None:
+    for version in ("2", "10", "9"):
+        (tmp_path / "digits" / version).mkdir(parents=True)
+    assert newest(tmp_path / "digits") == tmp_path / "digits/10"
+    with pytest.raises(BundleError, match=r"nope: holds no version"):
+        newest(tmp_path / "nope")

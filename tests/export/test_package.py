@@ -172,6 +172,25 @@ def test_a_name_that_is_no_folder_is_refused(name: str, tiny_run: Path, tmp_path
     assert left_behind(tmp_path) == []
 
 
+def test_a_batch_of_none_is_refused_before_any_work(tiny_run: Path, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="max_batch_size is 0"):
+        export_run(tiny_run, tmp_path / "models", max_batch_size=0)
+    assert left_behind(tmp_path) == []
+
+
+def test_calibration_sees_no_picture_that_was_held_out(
+    tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[np.ndarray] = []
+    honest = package.quantize
+    monkeypatch.setattr(package, "NUM_CALIBRATION", 10_000)
+    monkeypatch.setattr(package, "quantize", lambda *given: (seen.append(given[2]["image"]), honest(*given)))
+    bundle = open_bundle(export_run(tiny_run, tmp_path / "models"))
+    calibrated = {row.tobytes() for row in seen[0]}
+    assert len(seen[0]) == 1295
+    assert not calibrated & {sample.inputs["image"].tobytes() for sample in bundle.golden()}
+
+
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="not the folder of a finished run"):
         export_run(tmp_path, tmp_path / "models")

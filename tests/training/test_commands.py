@@ -43,6 +43,9 @@ def test_train_takes_typed_overrides_and_ends_with_the_run_folder(
         (["train", "digits_cnn", "--data.dataset", "nope"], "invalid choice"),
         (["train", "digits_cnn", "--optim.lr", "-1"], "greater than 0"),
         (["train", "digits_cnn", "--optim.lrr", "1"], "--optim.lr"),
+        (["train", "digits_cnn", "--batch-size", "0"], "modelyard train: batch_size: Input should be greater"),
+        (["train", "digits_cnn", "--name", "a b"], "modelyard train: name: "),
+        (["train", "digits_cnn", "--seed", str(2**32)], "modelyard train: seed: "),
         (["data", "fetch", "nope"], "known are fashion-mnist"),
     ],
 )

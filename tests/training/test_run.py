@@ -9,15 +9,19 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 pytest.importorskip("torch", reason="training needs torch")
 
 import safetensors.numpy
+import torch
 
-from bundle.errors import RunError
+from bundle.errors import DataError, RunError
 from tests.training.tiny import tiny_config
+from training.config import TrainConfig
+from training.data.samples import train_and_validation
 from training.run import train
 
 TRAIN = [sys.executable, "-m", "training", "digits_cnn", "--results", "results"]
@@ -53,11 +57,13 @@ def test_holds_everything_that_was_promised(tiny_run: Path) -> None:
     assert len(numbers(tiny_run)) == 1 + 3
 
 
-def test_golden_samples_show_every_label(tiny_run: Path) -> None:
-    answers = json.loads((tiny_run / "golden/answers.json").read_text(encoding="utf-8"))
-    checkpoint = json.loads((tiny_run / "checkpoint.json").read_text(encoding="utf-8"))
-    seen = {entry["label"] for answer in answers for entry in answer["top_k"]}
-    assert seen == set(checkpoint["labels"])
+def test_golden_samples_are_validation_pictures_of_every_label(tiny_run: Path) -> None:
+    config = tiny_config()
+    splits = config.data.load()
+    _, validation = train_and_validation(splits, config.validation_share, config.seed)
+    target_of = {validation.raw(i): validation.target(i) for i in range(len(validation))}
+    seen = {target_of[path.read_bytes()] for path in (tiny_run / "golden").glob("*.png")}
+    assert seen == set(range(len(splits.labels)))
 
 
 def test_the_same_seed_gives_the_same_numbers_and_another_seed_does_not(tiny_run: Path, tmp_path: Path) -> None:
@@ -114,6 +120,34 @@ def test_several_devices_train_together_and_one_concludes(tmp_path: Path) -> Non
     assert (tmp_path / "runs/digits_cnn/results.json").exists()
 
 
+def resumable_epoch(folder: Path, name: str) -> int:
+    return int(torch.load(folder / "checkpoints" / name, weights_only=True)["epoch"]) + 1
+
+
+@pytest.fixture
+def stopped_early(tmp_path: Path) -> Path:
+    """A finished run whose first epoch was its best and that lost patience two epochs later."""
+    still = tiny_config().optim.model_copy(update={"lr": 1e-12, "schedule": "constant"})
+    return train(tiny_config(optim=still, num_epochs=50, patience_epochs=2), tmp_path, "digits_cnn")
+
+
+def test_a_run_that_no_longer_improves_stops_early(stopped_early: Path) -> None:
+    assert len(numbers(stopped_early)) - 1 < 10
+
+
+def test_the_last_epoch_is_kept_though_it_is_not_the_best(stopped_early: Path) -> None:
+    assert resumable_epoch(stopped_early, "last.ckpt") == len(numbers(stopped_early)) - 1
+    assert resumable_epoch(stopped_early, "best.ckpt") < resumable_epoch(stopped_early, "last.ckpt")
+
+
+def test_a_run_that_lost_patience_and_was_killed_before_its_results_trains_no_further(stopped_early: Path) -> None:
+    before = numbers(stopped_early)
+    (stopped_early / "results.json").unlink()
+    config = TrainConfig.model_validate_json((stopped_early / "config.json").read_bytes())
+    train(config, stopped_early.parent, "digits_cnn")
+    assert numbers(stopped_early) == before
+
+
 @pytest.fixture
 def interrupted(tmp_path: Path) -> Path:
     """A run folder as if it had been killed after two of three epochs, and then moved."""
@@ -156,10 +190,68 @@ def test_nested_settings_are_told_apart_by_their_flags(tiny_run: Path) -> None:
         train(other, tiny_run.parent, "digits_cnn")
 
 
-def test_a_run_that_no_longer_improves_stops_early(tmp_path: Path) -> None:
-    still = tiny_config().optim.model_copy(update={"lr": 1e-12, "schedule": "constant"})
-    folder = train(tiny_config(optim=still, num_epochs=50, patience_epochs=2), tmp_path, "digits_cnn")
-    assert len(numbers(folder)) - 1 < 10
+def test_a_run_does_not_go_on_with_other_data(interrupted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("training.data.digits.TEST_SEED", 1)
+    with pytest.raises(RunError, match="not what this run began with"):
+        train(tiny_config(), interrupted.parent, "digits_cnn")
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "says"),
+    [
+        ({"validation_share": 1e-3}, DataError, "validation_share 0.001 of 1438 train samples holds out none"),
+        ({"devices": 0}, RunError, "devices 0"),
+        ({"optim": {"lr": 1e30}}, RunError, r"diverged.*--optim\.lr"),
+        ({"preprocess": {"height_px": 1}}, RunError, r"cannot take inputs of \[1, 8, 1\]"),
+        pytest.param(
+            {"precision": "16-mixed"},
+            RunError,
+            "precision 16-mixed is not to be had",
+            marks=[
+                pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU has it"),
+                pytest.mark.filterwarnings("ignore:You passed"),
+            ],
+        ),
+    ],
+)
+def test_what_cannot_be_trained_says_why(
+    change: dict[str, object], error: type[Exception], says: str, tmp_path: Path
+) -> None:
+    with pytest.raises(error, match=says):
+        train(changed(change), tmp_path, "digits_cnn")
+
+
+def changed(change: dict[str, Any]) -> TrainConfig:
+    values = tiny_config(num_epochs=1).model_dump()
+    nested = {key: values[key] | value for key, value in change.items() if isinstance(value, dict)}
+    return TrainConfig.model_validate(values | change | nested)
+
+
+def test_a_run_that_failed_before_its_first_epoch_can_be_corrected(tmp_path: Path) -> None:
+    with pytest.raises(DataError):
+        train(changed({"validation_share": 1e-3}), tmp_path, "digits_cnn")
+    assert train(changed({}), tmp_path, "digits_cnn") == tmp_path / "digits_cnn"
+
+
+def test_a_batch_larger_than_the_data_is_all_of_it(tmp_path: Path) -> None:
+    folder = train(tiny_config(batch_size=5000, num_epochs=5), tmp_path, "digits_cnn")
+    assert len(numbers(folder)) == 1 + 5
+
+
+def test_an_interrupted_command_says_how_to_go_on(tmp_path: Path) -> None:
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    process = subprocess.Popen(
+        [*TRAIN, *SMALL, "5000"], cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True
+    )
+    last = tmp_path / "runs/digits_cnn/checkpoints/last.ckpt"
+    deadline = time.monotonic() + 120
+    while not last.exists() and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate()
+    assert process.returncode == 130
+    assert "the same command goes on" in err
+    assert "Traceback" not in err
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Literal, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, PositiveInt
 from torch import nn
 
 from training.architectures.architecture import ArchitectureConfig
@@ -17,7 +17,7 @@ class CnnConfig(ArchitectureConfig):
     """One stage a width; the picture is halved between stages."""
 
     architecture: Literal["cnn"] = "cnn"
-    channels: tuple[int, ...] = Field(default=(32, 64, 128), min_length=1)
+    channels: tuple[PositiveInt, ...] = Field(default=(32, 64, 128), min_length=1)
     dropout: float = Field(default=0.2, ge=0, lt=1)
 
     def build(self, in_channels: int, num_outputs: int) -> nn.Module:

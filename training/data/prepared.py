@@ -24,7 +24,7 @@ class PreparedSplit(Dataset[Any]):
             try:
                 return prepare(spec, samples.raw(index), Limits()).tensors["image"]
             except BadInput as cause:
-                raise DataError(f"sample {index}: {cause}") from cause
+                raise DataError(f"{samples.name(index)}: {cause}") from cause
 
         with ThreadPoolExecutor() as pool:  # decoding releases the GIL
             rows = list(pool.map(one, range(len(samples)), chunksize=256))

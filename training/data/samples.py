@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import cv2
 import numpy as np
 
+from bundle.errors import DataError
 from bundle.spec import Spec
 from bundle.tensors import Array
 
@@ -40,6 +41,10 @@ class Samples(Protocol):
 
     def target(self, index: int) -> Any:
         """What the task should answer, in the task's own form."""
+        ...
+
+    def name(self, index: int) -> str:
+        """Where to find it, for messages."""
         ...
 
 
@@ -100,6 +105,10 @@ class ArrayImages:
         """Index of the label."""
         return int(self.targets[index])
 
+    def name(self, index: int) -> str:
+        """Its place in the array."""
+        return f"sample {index}"
+
 
 @dataclass(frozen=True)
 class FileImages:
@@ -123,6 +132,10 @@ class FileImages:
         """Index of the label."""
         return self.targets[index]
 
+    def name(self, index: int) -> str:
+        """The file."""
+        return str(self.paths[index])
+
 
 @dataclass(frozen=True)
 class Subset:
@@ -145,6 +158,24 @@ class Subset:
     def target(self, index: int) -> Any:
         """What the task should answer."""
         return self.samples.target(self.indices[index])
+
+    def name(self, index: int) -> str:
+        """Where to find it."""
+        return self.samples.name(self.indices[index])
+
+
+def train_and_validation(splits: Splits, share: float, seed: int) -> tuple[Samples, Samples]:
+    """What a run learns from and what it chooses on: the validation split, or a share of train.
+
+    Raises:
+        DataError: the share is too small to hold out anything.
+    """
+    if splits.validation is not None:
+        return splits.train, splits.validation
+    train, validation = hold_out(splits.train, share, seed)
+    if not len(validation):
+        raise DataError(f"validation_share {share:g} of {len(splits.train)} train samples holds out none of any label")
+    return train, validation
 
 
 def hold_out(samples: Samples, share: float, seed: int) -> tuple[Subset, Subset]:

@@ -121,9 +121,9 @@ def test_a_missing_folder_says_what_is_expected(tmp_path: Path) -> None:
         ImageFolder(folder=tmp_path / "nope").load()
 
 
-def test_a_broken_picture_is_named_by_its_index(folder: Path) -> None:
+def test_a_broken_picture_is_named_by_its_file(folder: Path) -> None:
     (folder / "train/dog/1.png").write_bytes(png()[:40])
-    with pytest.raises(DataError, match="sample 4"):
+    with pytest.raises(DataError, match=r"train/dog/1\.png: "):
         PreparedSplit(ImageFolder(folder=folder).load().train, ImageResize(height_px=4, width_px=4))
 
 

@@ -45,6 +45,7 @@ def test_baselines_need_no_network() -> None:
     assert figures["logistic_regression"] > 0.95
 
 
-def test_the_confusion_matrix_is_drawn(tmp_path: Path) -> None:
-    TASK.draw(tmp_path, np.eye(2, dtype=np.float32)[[0, 1, 1]], [0, 1, 0])
+@pytest.mark.parametrize("labels", [("dark", "light"), ("고양이", "개"), ("$x", "a $_$")])
+def test_the_confusion_matrix_is_drawn_whatever_the_labels(labels: tuple[str, ...], tmp_path: Path) -> None:
+    ClassificationTraining(labels).draw(tmp_path, np.eye(2, dtype=np.float32)[[0, 1, 1]], [0, 1, 0])
     assert (tmp_path / "confusion_matrix.png").read_bytes().startswith(b"\x89PNG")
