@@ -4,13 +4,11 @@ import json
 import sys
 from pathlib import Path
 
+from bundle.manifest import schema
+from serving.settings import Settings, describe
+from training.results import table
+
 ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT))
-
-from bundle.manifest import schema  # noqa: E402 - found beside this file, also where nothing is installed
-from serving.settings import Settings, describe  # noqa: E402
-from training.results import table  # noqa: E402
-
 PAGES = {
     "docs/manifest.schema.json": lambda: json.dumps(schema(), indent=1) + "\n",
     "docs/settings.md": lambda: describe(Settings),
