@@ -17,12 +17,13 @@ from bundle.manifest import Artefact, LeftOut, Manifest, Provenance
 from bundle.preprocess import Limits, prepare
 from bundle.store import commit, hashes, staging
 from bundle.tasks import TASKS as MEANINGS
+from bundle.tensors import stack
 from export.card import model_card
 from export.evaluate import Evaluation, check_evaluation, evaluate_artefact, evaluate_checkpoint
 from export.latency import measure, speed_up
 from export.onnx import OPSET, export_onnx
 from export.parity import Cases, check_parity, golden_cases, random_cases
-from export.quantize import calibration_rows, quantize
+from export.quantize import quantize
 from export.tolerance import TOLERANCES
 from runtime.predictor import Predictor
 from runtime.replay import replay
@@ -91,9 +92,9 @@ def _draft(subject: Subject, name: str, folder: Path, run: Path, max_batch_size:
     _say(f"exporting to ONNX (opset {OPSET})")
     export_onnx(subject.graph, inputs, outputs, folder / "model.onnx")
     train, _ = train_and_validation(subject.splits, config.validation_share, config.seed)
-    calibration = [prepare(preprocess, train.raw(i), Limits()).tensors["image"] for i in spread(train, NUM_CALIBRATION)]
+    calibration = [prepare(preprocess, train.raw(i), Limits()).tensors for i in spread(train, NUM_CALIBRATION)]
     _say(f"quantising to int8, calibrated on {len(calibration)} training samples")
-    quantize(folder / "model.onnx", folder / "model.int8.onnx", {"image": calibration_rows(calibration)})
+    quantize(folder / "model.onnx", folder / "model.int8.onnx", stack(calibration))
     shutil.copytree(run / "golden", folder / "golden")
     return Manifest(
         name=name,

@@ -9,7 +9,6 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import onnx
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
@@ -61,8 +60,3 @@ def _numeric_ends(path: Path) -> list[str]:
     heavy = [i for i, node in enumerate(nodes) if node.op_type in QUANTIZED_OPS]
     inside = range(heavy[0], heavy[-1] + 1) if heavy else range(0)
     return [node.name for i, node in enumerate(nodes) if i not in inside]
-
-
-def calibration_rows(rows: list[Array]) -> Array:
-    """Stack prepared rows of one input into the array that `quantize` takes."""
-    return np.stack(rows)

@@ -9,6 +9,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import tyro
@@ -90,7 +91,7 @@ def _row(load: Load, ceiling_per_second: float) -> dict[str, float | int]:
     }
 
 
-def _print(report: dict) -> None:  # type: ignore[type-arg]
+def _print(report: dict[str, Any]) -> None:
     for threads, rate in sorted(report["ceiling_per_second"].items()):
         print(f"(b) no HTTP, {threads} thread(s): {rate:9.0f} answers/s")
     print(f"{'connections':>11} {'answers/s':>10} {'of (b)':>7} {'p50 ms':>8} {'p99 ms':>8} {'wrong':>6}")

@@ -9,6 +9,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 START_LIMIT_S = 60
 STOP_LIMIT_S = 20
@@ -37,7 +38,7 @@ def service(repository: Path, *flags: str) -> Iterator[int]:
             raise RuntimeError(f"the service ended with {code}:\n{_read(output)}")
 
 
-def _wait_until_ready(process: subprocess.Popen, output) -> int:  # type: ignore[no-untyped-def, type-arg]
+def _wait_until_ready(process: subprocess.Popen[bytes], output: IO[str]) -> int:
     end = time.monotonic() + START_LIMIT_S
     while time.monotonic() < end and process.poll() is None:
         found = re.search(r"http://[\d.]+:(\d+)/v1", _read(output))
@@ -50,6 +51,6 @@ def _wait_until_ready(process: subprocess.Popen, output) -> int:  # type: ignore
     raise RuntimeError(f"the service did not become ready:\n{_read(output)}")
 
 
-def _read(output) -> str:  # type: ignore[no-untyped-def]
+def _read(output: IO[str]) -> str:
     output.seek(0)
     return output.read()
