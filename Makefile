@@ -18,7 +18,7 @@ setup: $(INSTALLED) ## make .venv with everything, pinned by constraints.txt
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Modelyard needs Python 3.11 or newer; try: make PYTHON=python3.11")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[training,export,serving,dev]'
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[huggingface,serving,dev]'
 	touch $@
 
 demo: $(INSTALLED) ## train, export with proof and serve on http://127.0.0.1:$(PORT); reuses what is there

@@ -36,7 +36,8 @@ def _inspect(
 def _table(manifest: Manifest) -> str:
     origin = manifest.provenance
     lines = [
-        f"{manifest.name} version {manifest.version}: {manifest.task}, {len(manifest.decode.labels)} labels",
+        f"{manifest.name} version {manifest.version}: {manifest.task}",
+        f"read by {manifest.decode.model_dump_json()}",
         f"digest {manifest.digest}",
         f"from recipe {origin.recipe}, data {origin.data}, commit {origin.commit}",
     ]
@@ -54,6 +55,7 @@ def _evidence(artefact: Artefact) -> list[str]:
     figures = ", ".join(f"{who} {value:.4f}" for who, value in evidence.metric.items())
     latency = ", ".join(f"batch {size} {value:.3g} ms" for size, value in evidence.latency.median_ms.items())
     return [
+        f"  proven against {evidence.proven_against}",
         f"  {evidence.metric_name} on {evidence.num_test_samples} test samples: {figures}",
         f"  {latency} (median, {evidence.latency.threads} thread, {evidence.measured_with.get('machine', '?')})",
         *(f"  {check}" for check in evidence.checks),

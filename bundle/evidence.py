@@ -47,6 +47,8 @@ class Evidence(Spec):
     """The proof of one artefact; `sha256` binds it to the file it was measured on."""
 
     sha256: Sha256
+    proven_against: str = "the checkpoint it was exported from"
+    """Whose answers these are the same as; an imported file without a checkpoint is proven against itself only."""
     runtime: str
     device: str
     checks: tuple[Check, ...]

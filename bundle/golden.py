@@ -26,6 +26,8 @@ SUFFIXES = {
     "image/png": "png",
     "image/tiff": "tiff",
     "image/webp": "webp",
+    "text/csv": "csv",
+    "text/plain": "txt",
 }
 
 

@@ -107,25 +107,27 @@ class Manifest(Spec):
         if self.inputs != self.preprocess.input_specs():
             given, made = _brief(self.inputs), _brief(self.preprocess.input_specs())
             raise ValueError(f"inputs are {given}, but preprocessing makes {made}")
-        expected = task_type(self.decode).output_specs()
+        expected = task_type(self.decode).output_specs(self.preprocess)
         if self.outputs != expected:
             raise ValueError(f"outputs are {_brief(self.outputs)}, but the task and its labels need {_brief(expected)}")
         if self.default_artefact not in self.artefacts:
             raise ValueError(f"default_artefact '{self.default_artefact}' is not one of {', '.join(self.artefacts)}")
         named = {artefact.file for artefact in self.artefacts.values()} | {sample.file for sample in self.golden}
-        unhashed = sorted((named | {GOLDEN_TENSORS_FILE, GOLDEN_ANSWERS_FILE}) - self.files.keys())
+        named |= {GOLDEN_TENSORS_FILE, GOLDEN_ANSWERS_FILE, *self.preprocess.assets()}
+        unhashed = sorted(named - self.files.keys())
         if unhashed:
             raise ValueError(f"no sha256 is given for {', '.join(unhashed)}")
         return self
 
-    def computed_digest(self) -> str:
-        """The digest that this content should carry."""
-        content = self.model_dump(mode="json", exclude={"digest"})
-        return hashlib.sha256(msgspec.json.encode(content, order="deterministic")).hexdigest()
-
     def sealed(self) -> Self:
         """The same manifest with its digest filled in."""
-        return self.model_copy(update={"digest": self.computed_digest()})
+        return self.model_copy(update={"digest": digest_of(self.model_dump(mode="json"))})
+
+
+def digest_of(content: dict[str, Any]) -> str:
+    """The digest that a manifest of this content should carry; of what is written, so that old ones keep theirs."""
+    rest = {key: value for key, value in content.items() if key != "digest"}
+    return hashlib.sha256(msgspec.json.encode(rest, order="deterministic")).hexdigest()
 
 
 def _brief(specs: tuple[TensorSpec, ...]) -> str:

@@ -12,13 +12,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 from pydantic import ValidationError
 
 from bundle.errors import BundleError
 from bundle.golden import Golden, read_golden
-from bundle.manifest import SCHEMA_VERSION, Artefact, Manifest
+from bundle.manifest import SCHEMA_VERSION, Artefact, Manifest, digest_of
 from bundle.spec import NAME_PATTERN, problems
 
 MANIFEST_FILE = "manifest.json"
@@ -47,7 +48,8 @@ def open_bundle(folder: Path) -> Bundle:
         BundleError: names the folder, the file and what is wrong with it.
     """
     folder = folder.absolute()  # a bundle is known by its place, which a relative path may not show
-    manifest = read_manifest(folder)
+    content = _read_content(folder)
+    manifest = _parse(folder, content)
     if (folder.parent.name, folder.name) != (manifest.name, str(manifest.version)):
         raise BundleError(
             f"{folder}: {MANIFEST_FILE} says it is '{manifest.name}' version {manifest.version}; "
@@ -55,7 +57,7 @@ def open_bundle(folder: Path) -> Bundle:
         )
     for name, artefact in manifest.artefacts.items():
         _check_evidence(folder, manifest, name, artefact)
-    if manifest.digest != manifest.computed_digest():
+    if manifest.digest != digest_of(content):
         raise BundleError(
             f"{folder}/{MANIFEST_FILE}: its content does not match its digest, so it was changed after export; "
             "restore the file or export again"
@@ -71,6 +73,10 @@ def read_manifest(folder: Path) -> Manifest:
     Raises:
         BundleError: no such file, not JSON, another schema version, or a field that is not allowed.
     """
+    return _parse(folder, _read_content(folder))
+
+
+def _read_content(folder: Path) -> dict[str, Any]:
     path = folder / MANIFEST_FILE
     try:
         content = msgspec.json.decode(path.read_bytes())
@@ -81,10 +87,14 @@ def read_manifest(folder: Path) -> Manifest:
     if not isinstance(content, dict) or content.get("schema_version") != SCHEMA_VERSION:
         given = content.get("schema_version") if isinstance(content, dict) else type(content).__name__
         raise BundleError(f"{path}: schema_version is {given!r}; this Modelyard reads {SCHEMA_VERSION}")
+    return content
+
+
+def _parse(folder: Path, content: dict[str, Any]) -> Manifest:
     try:
         return Manifest.model_validate_json(msgspec.json.encode(content))
     except ValidationError as cause:
-        raise BundleError(f"{path}: {problems(cause)}") from None
+        raise BundleError(f"{folder / MANIFEST_FILE}: {problems(cause)}") from None
 
 
 def _check_evidence(folder: Path, manifest: Manifest, name: str, artefact: Artefact) -> None:

@@ -48,3 +48,21 @@ def unstack(batch: Mapping[str, Array]) -> list[Tensors]:
     """Split a batch into its rows: [n, ...] -> n of [...]."""
     num_rows = len(next(iter(batch.values())))
     return [{name: array[i] for name, array in batch.items()} for i in range(num_rows)]
+
+
+def group_alike(rows: Sequence[Mapping[str, Array]]) -> list[list[int]]:
+    """Indices of rows that may share a batch: a list for each shape, in order of first appearance."""
+    groups: dict[tuple[tuple[int, ...], ...], list[int]] = {}
+    for i, row in enumerate(rows):
+        groups.setdefault(tuple(array.shape for array in row.values()), []).append(i)
+    return list(groups.values())
+
+
+def max_abs_error(expected: Array, got: Array) -> float:
+    """Largest absolute difference; infinite where shapes differ or a value is not finite."""
+    if expected.shape != got.shape:
+        return float("inf")
+    if expected.size == 0:
+        return 0.0
+    error = float(np.max(np.abs(expected.astype(np.float64) - got.astype(np.float64))))
+    return error if np.isfinite(error) else float("inf")

@@ -11,7 +11,7 @@ def model_card(manifest: Manifest, description: str) -> str:
         description,
         f"Task: {manifest.task}. Input: {_specs(manifest.inputs)}, made from raw input by "
         f"`{manifest.preprocess.kind}`. Output: {_specs(manifest.outputs)}.",
-        f"Labels: {', '.join(manifest.decode.labels)}.",
+        f"Its outputs are read by {_parameters(manifest)}.",
         "## Artefacts",
         _artefacts(manifest),
         "".join(f"- left out: **{one.artefact}**: {one.reason}\n" for one in manifest.left_out),
@@ -24,6 +24,14 @@ def model_card(manifest: Manifest, description: str) -> str:
         + ".",
     ]
     return "\n\n".join(section.rstrip("\n") for section in sections if section) + "\n"
+
+
+def _parameters(manifest: Manifest) -> str:
+    parameters = manifest.decode.model_dump(mode="json", exclude={"kind"})
+    return "; ".join(
+        f"{name.replace('_', ' ')} {', '.join(map(str, value)) if isinstance(value, list) else value}"
+        for name, value in parameters.items()
+    )
 
 
 def _specs(specs: tuple) -> str:
@@ -58,6 +66,7 @@ def _checks(name: str, artefact: Artefact) -> str:
         for check in artefact.evidence.checks
     )
     return (
-        f"**{name}** on {artefact.evidence.device}, {artefact.evidence.num_test_samples} test samples:\n\n"
+        f"**{name}** against {artefact.evidence.proven_against}, on {artefact.evidence.device}, "
+        f"{artefact.evidence.num_test_samples} test samples:\n\n"
         f"| check | of | found | limit |\n|---|---|---|---|\n{rows}"
     )

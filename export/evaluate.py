@@ -1,77 +1,66 @@
-"""The test split through a Predictor, from the raw bytes, against what the checkpoint answers.
+"""The test split from the raw bytes, through an artefact, against what its reference answers.
 
-Knows a Predictor, samples and a task's metric. Knows nothing of how the artefact was made.
+Knows samples, answers and a task's metric. Knows nothing of how the artefact was made.
 """
 
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 from bundle.errors import ParityError
 from bundle.evidence import Check
+from bundle.preprocess import Prepare
+from bundle.tasks import Task
 from export.tolerance import Tolerance
-from runtime.cpus import available_cpus
-from runtime.predictor import Predictor
-from training.checkpoint import forward_rows
+from training.answers import Compute, answer
 from training.data import Samples
-from training.graph import Graph
-from training.tasks import TrainingTask
 
-CHUNK = 256
+
+@dataclass(frozen=True)
+class Reference:
+    """Whose answers every artefact must give, and on what that is shown."""
+
+    what: str
+    """For people: "the checkpoint", "the PyTorch model" ..."""
+    compute: Compute
+    samples: Samples
+    score: Callable[[Sequence[Any], list[Any]], dict[str, float]]
+    """Figures of typed answers beside the samples' targets."""
+    metric_name: str
+    better: Literal["max", "min"]
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The answers to every test sample and the metric they earn."""
+    """The answers to every sample and the metric they earn."""
 
     answers: Sequence[msgspec.Struct]
     metric: float
 
 
-def evaluate_checkpoint(graph: Graph, predictor: Predictor, samples: Samples, task: TrainingTask) -> Evaluation:
-    """The checkpoint's own answers: the same preparing and decoding, torch in the middle."""
-    names = tuple(spec.name for spec in predictor.manifest.outputs)
-    options = predictor.task.golden_options()
-    answers: list[msgspec.Struct] = []
-    for raws in _chunks(samples):
-        prepared = _prepare(predictor, raws)
-        rows = forward_rows(graph, [one.tensors for one in prepared], names)
-        answers += [predictor.decode(row, one, options) for row, one in zip(rows, prepared, strict=True)]
-    return Evaluation(answers, task.score(answers, _targets(samples)))
-
-
-def evaluate_artefact(predictor: Predictor, samples: Samples, task: TrainingTask) -> Evaluation:
-    """An artefact's answers, by the very calls that scoring and serving make."""
-    options = predictor.task.golden_options()
-    answers: list[msgspec.Struct] = []
-    for raws in _chunks(samples):
-        prepared = _prepare(predictor, raws)
-        rows = predictor.run([one.tensors for one in prepared])
-        answers += [predictor.decode(row, one, options) for row, one in zip(rows, prepared, strict=True)]
-    return Evaluation(answers, task.score(answers, _targets(samples)))
+def evaluate(reference: Reference, compute: Compute, prepare: Prepare, task: Task[Any, Any]) -> Evaluation:
+    """Answer the reference's samples by `compute`: the reference's own, or an artefact's through a Predictor."""
+    samples = reference.samples
+    answers = answer(samples, prepare, compute, task)
+    figures = reference.score(answers, [samples.target(i) for i in range(len(samples))])
+    return Evaluation(answers, figures[reference.metric_name])
 
 
 def check_evaluation(
-    predictor: Predictor,
-    reference: Evaluation,
-    got: Evaluation,
-    tolerance: Tolerance,
-    metric_name: str,
-    higher_wins: bool,
+    task: Task[Any, Any], reference: Reference, want: Evaluation, got: Evaluation, tolerance: Tolerance
 ) -> list[Check]:
-    """Hold an artefact's answers and metric to the checkpoint's.
+    """Hold an artefact's answers and metric to the reference's.
 
     Raises:
         ParityError: names how many answers differ (and the first), or by how much the metric dropped.
     """
-    num_samples = len(reference.answers)
+    num_samples = len(want.answers)
     differing = [
         f"sample {i}: {reason}"
-        for i, (want, have) in enumerate(zip(reference.answers, got.answers, strict=True))
-        if (reason := predictor.task.agree(want, have, _tie_atol(tolerance)))  # type: ignore[arg-type]
+        for i, (expected, have) in enumerate(zip(want.answers, got.answers, strict=True))
+        if (reason := task.agree(expected, have, _tie_atol(tolerance)))
     ]
     decoded = Check(
         kind="decoded",
@@ -81,10 +70,10 @@ def check_evaluation(
     )
     if not decoded.passed:
         raise ParityError(f"{decoded}; first: {differing[0]}")
-    drop = (reference.metric - got.metric) * (1 if higher_wins else -1)
+    drop = (want.metric - got.metric) * (1 if reference.better == "max" else -1)
     metric = Check(
         kind="metric",
-        subject=f"drop of {metric_name} on the test split, {reference.metric:.4f} -> {got.metric:.4f}",
+        subject=f"drop of {reference.metric_name} on the test split, {want.metric:.4f} -> {got.metric:.4f}",
         value=drop,
         limit=tolerance.max_metric_drop,
     )
@@ -96,17 +85,3 @@ def check_evaluation(
 def _tie_atol(tolerance: Tolerance) -> float:
     """Only what fp32 arithmetic can swap counts as a tie, whatever the artefact's own precision is allowed."""
     return min(tolerance.atol, tolerance.batch_atol)
-
-
-def _chunks(samples: Samples) -> list[list[bytes]]:
-    starts = range(0, len(samples), CHUNK)
-    return [[samples.raw(i) for i in range(start, min(start + CHUNK, len(samples)))] for start in starts]
-
-
-def _targets(samples: Samples) -> list[Any]:
-    return [samples.target(i) for i in range(len(samples))]
-
-
-def _prepare(predictor: Predictor, raws: list[bytes]) -> list[Any]:
-    with ThreadPoolExecutor(available_cpus()) as pool:
-        return list(pool.map(predictor.prepare, raws))

@@ -7,7 +7,7 @@ import math
 import time
 from statistics import median
 
-from bundle.tensors import Tensors, stack
+from bundle.tensors import Tensors, group_alike, stack
 from runtime.runtime import Runtime
 
 WARM_UP_RUNS = 3
@@ -17,10 +17,11 @@ BUDGET_S = 2.0
 
 
 def measure(runtimes: dict[str, Runtime], rows: list[Tensors], batch_sizes: list[int]) -> dict[str, dict[int, float]]:
-    """Median milliseconds by artefact and batch size; `rows` are repeated to fill a batch."""
+    """Median milliseconds by artefact and batch size; the commonest shape of `rows` fills a batch."""
+    alike = max(group_alike(rows), key=len)
     table: dict[str, dict[int, float]] = {name: {} for name in runtimes}
     for size in batch_sizes:
-        batch = stack([rows[i % len(rows)] for i in range(size)])
+        batch = stack([rows[alike[i % len(alike)]] for i in range(size)])
         times: dict[str, list[float]] = {name: [] for name in runtimes}
         for runtime in runtimes.values():
             for _ in range(WARM_UP_RUNS):

@@ -1,4 +1,4 @@
-"""Checkpoint -> model.onnx: one file, weights inside, opset 20, only the batch axis dynamic.
+"""Checkpoint -> model.onnx: one file, weights inside, opset 20, dynamic where the input specs name an axis.
 
 Knows torch.onnx. Knows nothing of proof: what comes out is not believed until export/parity.py has seen it.
 """
@@ -11,29 +11,32 @@ from pathlib import Path
 
 import onnx
 import torch
+from torch import nn
 
 from bundle.errors import ParityError
 from bundle.tensors import TensorSpec
-from training.graph import Graph
+
 
 OPSET = 20  # 23 and later emit an Attention op that TensorRT's parser does not build; see docs/adr/0005
 
+EXAMPLE_SIZES = {"batch": 2}  # an axis of 1 would be taken for a constant; equal sizes of two axes for one axis
 
-def export_onnx(graph: Graph, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...], path: Path) -> None:
-    """Write the graph in evaluation mode, on example inputs of zeros with a batch of 2.
+
+def export_onnx(module: nn.Module, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...], path: Path) -> None:
+    """Write a module in evaluation mode, on example inputs of ones; every named axis is traced at its own size.
 
     Raises:
         ParityError: the exporter wrote another opset than it was asked for.
     """
-    graph = graph.eval().float().cpu()
-    example = tuple(torch.zeros(_example_shape(spec), dtype=getattr(torch, spec.dtype)) for spec in inputs)
-    dynamic = tuple({0: str(spec.shape[0])} for spec in inputs)
+    module = module.eval().float().cpu()
+    example = tuple(torch.ones(_example_shape(spec), dtype=getattr(torch, spec.dtype)) for spec in inputs)
+    dynamic = tuple({i: size for i, size in enumerate(spec.shape) if isinstance(size, str)} for spec in inputs)
     with _quiet():
         torch.onnx.export(
-            graph,
+            module,
             example,
             path,
-            dynamic_shapes=dynamic,
+            dynamic_shapes=(dynamic,),  # nested: Graph.forward takes *inputs
             input_names=[spec.name for spec in inputs],
             output_names=[spec.name for spec in outputs],
             opset_version=OPSET,
@@ -46,7 +49,7 @@ def export_onnx(graph: Graph, inputs: tuple[TensorSpec, ...], outputs: tuple[Ten
 
 
 def _example_shape(spec: TensorSpec) -> list[int]:
-    return [size if isinstance(size, int) else 2 for size in spec.shape]
+    return [size if isinstance(size, int) else EXAMPLE_SIZES.get(size, 16) for size in spec.shape]
 
 
 @contextlib.contextmanager

@@ -3,61 +3,27 @@
 Knows every part of export and joins them in one visible place.
 """
 
-import platform
 import shutil
-import sys
-from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
-from bundle.errors import DataError, ParityError, RunError
-from bundle.evidence import Evidence, Latency
-from bundle.golden import Golden, read_golden
-from bundle.manifest import Artefact, LeftOut, Manifest, Provenance
-from bundle.preprocess import Limits, prepare
+from bundle.errors import DataError, RunError
+from bundle.manifest import Manifest, Provenance
+from bundle.preprocess import load_preprocess
 from bundle.store import commit, hashes, staging
 from bundle.tasks import TASKS as MEANINGS
-from bundle.tensors import stack
+from bundle.tensors import Tensors
+from export.artefacts import REFERENCE, make_artefacts
 from export.card import model_card
-from export.evaluate import Evaluation, check_evaluation, evaluate_artefact, evaluate_checkpoint
-from export.latency import measure, speed_up
-from export.onnx import OPSET, export_onnx
-from export.parity import Cases, check_parity, golden_cases, random_cases
-from export.quantize import quantize
-from export.tolerance import TOLERANCES
-from runtime.predictor import Predictor
-from runtime.replay import replay
-from runtime.runtime import Runtime, runtime_class
-from training.checkpoint import Checkpoint, load_checkpoint, spread
+from export.evaluate import Reference
+from export.prove import prove, say
+from training.answers import checkpoint_compute, output_names, prepare_all, spread
+from training.checkpoint import Checkpoint, copy_assets, load_checkpoint
 from training.data import Splits
 from training.data.samples import train_and_validation
 from training.graph import Graph
-from training.results import this_machine
-from training.tasks import TrainingTask, training_task
+from training.tasks import training_task
 
-REFERENCE = "fp32"
-LATENCY_BATCHES = (1, 8, 32)
 NUM_CALIBRATION = 512
-MIN_SPEED_UP = 1.05  # what two measurements of one artefact differ by on a busy machine is not a speed-up
-
-
-@dataclass(frozen=True)
-class Subject:
-    """What is being exported: the checkpoint, rebuilt, and the data it is judged on."""
-
-    checkpoint: Checkpoint
-    graph: Graph
-    splits: Splits
-    task: TrainingTask
-
-
-@dataclass(frozen=True)
-class Proof:
-    """What every artefact of this export is held to."""
-
-    golden: list[Golden]
-    cases: list[Cases]
-    reference: Evaluation
 
 
 def export_run(run: Path, repository: Path, name: str | None = None, max_batch_size: int = 32) -> Path:
@@ -73,54 +39,40 @@ def export_run(run: Path, repository: Path, name: str | None = None, max_batch_s
     splits = checkpoint.config.data.load()
     if splits.sha256() != checkpoint.data_sha256:
         raise DataError(f"data '{checkpoint.config.data.dataset}' is not what {run} was trained on (another sha256)")
-    subject = Subject(checkpoint, graph, splits, training_task(checkpoint.config.task)(splits.labels))
     name = checkpoint.config.name if name is None else name
     with staging(repository, name) as folder:
-        draft = _draft(subject, name, folder, run, max_batch_size)
-        manifest = _prove(subject, draft, folder)
-        (folder / "MODEL_CARD.md").write_text(model_card(manifest, _describe(checkpoint)), encoding="utf-8")
-        return commit(folder, repository, manifest.model_copy(update={"files": hashes(folder)}))
+        copy_assets(checkpoint.config.preprocess, run, folder)
+        shutil.copytree(run / "golden", folder / "golden")
+        say("exporting to ONNX, and quantising to int8")
+        draft = _draft(checkpoint, graph, splits, name, folder, max_batch_size)
+        return publish(folder, repository, draft, _reference(checkpoint, graph, splits), _describe(checkpoint))
 
 
-def _draft(subject: Subject, name: str, folder: Path, run: Path, max_batch_size: int) -> Manifest:
+def publish(folder: Path, repository: Path, draft: Manifest, reference: Reference, description: str) -> Path:
+    """Prove a draft, write its model card, and make it the next version; returns the bundle's folder."""
+    manifest = prove(draft, folder, reference)
+    (folder / "MODEL_CARD.md").write_text(model_card(manifest, description), encoding="utf-8")
+    return commit(folder, repository, manifest.model_copy(update={"files": hashes(folder)}))
+
+
+def _draft(
+    checkpoint: Checkpoint, graph: Graph, splits: Splits, name: str, folder: Path, max_batch_size: int
+) -> Manifest:
     """Make every artefact, unproven."""
-    checkpoint, config = subject.checkpoint, subject.checkpoint.config
-    decode = subject.task.decode_parameters()
-    preprocess = config.preprocess
-    inputs = preprocess.input_specs()
-    outputs = MEANINGS[config.task](decode).output_specs()
-    _say(f"exporting to ONNX (opset {OPSET})")
-    export_onnx(subject.graph, inputs, outputs, folder / "model.onnx")
-    train, _ = train_and_validation(subject.splits, config.validation_share, config.seed)
-    calibration = [prepare(preprocess, train.raw(i), Limits()).tensors for i in spread(train, NUM_CALIBRATION)]
-    _say(f"quantising to int8, calibrated on {len(calibration)} training samples")
-    quantize(folder / "model.onnx", folder / "model.int8.onnx", stack(calibration))
-    shutil.copytree(run / "golden", folder / "golden")
+    config = checkpoint.config
+    inputs = config.preprocess.input_specs()
+    outputs = MEANINGS[config.task](checkpoint.decode).output_specs(config.preprocess)
+    artefacts = make_artefacts(graph, folder, config.task, inputs, outputs, _calibration(checkpoint, splits, folder))
     return Manifest(
         name=name,
         version=1,
         task=config.task,
         inputs=inputs,
         outputs=outputs,
-        preprocess=preprocess,
-        decode=decode,
+        preprocess=config.preprocess,
+        decode=checkpoint.decode,
         max_batch_size=max_batch_size,
-        artefacts={
-            REFERENCE: Artefact(
-                file="model.onnx",
-                runtime="onnxruntime",
-                precision="fp32",
-                made=f"torch.onnx.export, opset {OPSET}",
-                atol=TOLERANCES["fp32"].atol,
-            ),
-            "int8": Artefact(
-                file="model.int8.onnx",
-                runtime="onnxruntime",
-                precision="int8",
-                made=f"static QDQ, U8S8 a channel, calibrated on {len(calibration)} training samples",
-                atol=TOLERANCES["int8"].atol,
-            ),
-        },
+        artefacts=artefacts,
         default_artefact=REFERENCE,
         golden=checkpoint.golden,
         reference={},
@@ -137,92 +89,24 @@ def _draft(subject: Subject, name: str, folder: Path, run: Path, max_batch_size:
     )
 
 
-def _prove(subject: Subject, draft: Manifest, folder: Path) -> Manifest:
-    """Prove the artefacts, drop those that fail or gain nothing, and choose the fastest of the rest."""
-    runtimes: dict[str, Runtime] = {
-        name: runtime_class(artefact.runtime)(folder / artefact.file, "cpu", 1)
-        for name, artefact in draft.artefacts.items()
-    }
-    golden = read_golden(folder, draft)
-    test = subject.splits.test
-    _say(f"asking the checkpoint for its answers to {len(test)} test samples")
-    reference = evaluate_checkpoint(subject.graph, Predictor(draft, runtimes[REFERENCE]), test, subject.task)
-    proof = Proof(golden, [golden_cases(golden), random_cases(draft, subject.graph)], reference)
-    batches = [size for size in LATENCY_BATCHES if size <= draft.max_batch_size]
-    latencies = measure(runtimes, [sample.inputs for sample in golden], batches)
-    proven: dict[str, Artefact] = {}
-    left_out: list[LeftOut] = []
-    for name, artefact in draft.artefacts.items():
-        gain = speed_up(latencies[REFERENCE], latencies[name])
-        if name != REFERENCE and gain < MIN_SPEED_UP:
-            reason = (
-                f"no faster than {REFERENCE}: {gain:.2f}x ({_ms(latencies[name])} against {_ms(latencies[REFERENCE])})"
-            )
-            left_out.append(_leave_out(folder, name, artefact, reason))
-            continue
-        try:
-            evidence = _evidence(subject, draft, artefact, runtimes[name], proof, latencies[name])
-        except ParityError as cause:
-            if name == REFERENCE:
-                raise ParityError(f"{artefact.file}: {cause}") from None
-            left_out.append(_leave_out(folder, name, artefact, str(cause)))
-            continue
-        _say(f"{name}: proven; {subject.task.metric_name} {evidence.metric['artefact']:.4f}, {_ms(latencies[name])}")
-        proven[name] = artefact.model_copy(update={"evidence": evidence})
-    fastest = max(proven, key=lambda name: speed_up(latencies[REFERENCE], latencies[name]))
-    statistics = MEANINGS[draft.task](draft.decode).summarise(list(reference.answers))  # type: ignore[arg-type]
-    return draft.model_copy(
-        update={
-            "artefacts": proven,
-            "default_artefact": fastest,
-            "left_out": tuple(left_out),
-            "reference": statistics,
-        }
+def _calibration(checkpoint: Checkpoint, splits: Splits, folder: Path) -> list[Tensors]:
+    """Rows that training saw; never validation or test."""
+    config = checkpoint.config
+    train, _ = train_and_validation(splits, config.validation_share, config.seed)
+    prepare = load_preprocess(config.preprocess, folder)
+    return [one.tensors for one in prepare_all(train, spread(train, NUM_CALIBRATION), prepare)]
+
+
+def _reference(checkpoint: Checkpoint, graph: Graph, splits: Splits) -> Reference:
+    config = checkpoint.config
+    task = training_task(config.task)(splits.labels, config.preprocess)
+    names = output_names(MEANINGS[config.task](checkpoint.decode), config.preprocess)
+    compute = checkpoint_compute(graph, names)
+    return Reference(
+        "the checkpoint it was exported from", compute, splits.test, task.score, task.metric_name, task.better
     )
-
-
-def _leave_out(folder: Path, name: str, artefact: Artefact, reason: str) -> LeftOut:
-    _say(f"{name}: left out: {reason}")
-    (folder / artefact.file).unlink()
-    return LeftOut(artefact=name, reason=reason)
-
-
-def _evidence(
-    subject: Subject, draft: Manifest, artefact: Artefact, runtime: Runtime, proof: Proof, median_ms: dict[int, float]
-) -> Evidence:
-    """Prove one artefact: parity, golden samples through the whole path, then the whole test split."""
-    tolerance = TOLERANCES[artefact.precision]
-    checks = check_parity(runtime, draft, proof.cases, tolerance)
-    predictor = Predictor(draft, runtime)
-    replay(predictor, proof.golden, artefact.atol)
-    got = evaluate_artefact(predictor, subject.splits.test, subject.task)
-    higher_wins = subject.task.better == "max"
-    checks += check_evaluation(predictor, proof.reference, got, tolerance, subject.task.metric_name, higher_wins)
-    return Evidence(
-        sha256=draft.files[artefact.file],
-        runtime=artefact.runtime,
-        device="cpu",
-        checks=tuple(checks),
-        metric_name=subject.task.metric_name,
-        metric={"artefact": got.metric, "checkpoint": proof.reference.metric},
-        num_test_samples=len(got.answers),
-        latency=Latency(threads=1, median_ms=median_ms),
-        measured_with={
-            "machine": this_machine(),
-            "python": platform.python_version(),
-            artefact.runtime: version(artefact.runtime),
-        },
-    )
-
-
-def _ms(latency: dict[int, float]) -> str:
-    return ", ".join(f"batch {size} {value:.3g} ms" for size, value in latency.items())
 
 
 def _describe(checkpoint: Checkpoint) -> str:
     figures = ", ".join(f"{name} {value:.4f}" for name, value in checkpoint.validation.items())
     return f"Trained by recipe `{checkpoint.recipe}`; epoch {checkpoint.best_epoch} was best on validation ({figures})."
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr)

@@ -1,10 +1,11 @@
-"""Parity: does an artefact give the checkpoint's outputs? Names -> axes -> shapes -> values, in that order.
+"""Parity: does an artefact give its reference's outputs? Names -> axes -> shapes -> values, in that order.
 
 A wrong name explains a wrong value, not the other way round. A broken limit raises. Knows a loaded engine, the
-checkpoint's module and limits. Knows nothing of how the artefact was made.
+reference's outputs and limits. Knows nothing of how the artefact was made.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -12,20 +13,19 @@ from bundle.errors import ParityError
 from bundle.evidence import Check, CheckKind
 from bundle.golden import Golden
 from bundle.manifest import Manifest
-from bundle.tensors import Tensors, TensorSpec, stack, unstack
+from bundle.tasks import TASKS, Task
+from bundle.tensors import Tensors, TensorSpec, group_alike, stack, unstack
+from export.noise import noise
 from export.tolerance import Tolerance
-from runtime.replay import max_abs_error
 from runtime.runtime import Runtime
-from training.checkpoint import forward_rows
-from training.graph import Graph
+from training.answers import Compute
 
-RANDOM_SEED = 20260102  # the proof is repeatable; no training or calibration draws from it
 MIDDLE_BATCH = 3  # neither 1 nor a power of two: what kernels and exporters treat specially
 
 
 @dataclass(frozen=True)
 class Cases:
-    """Input rows and the checkpoint's outputs for them."""
+    """Input rows and the reference's outputs for them."""
 
     inputs: str
     """What kind of inputs, for messages."""
@@ -38,17 +38,10 @@ def golden_cases(golden: list[Golden]) -> Cases:
     return Cases("golden", [sample.inputs for sample in golden], [sample.outputs for sample in golden])
 
 
-def random_cases(manifest: Manifest, graph: Graph) -> Cases:
-    """As many rows as the largest batch: noise, and the two extremes of the input's range."""
-    rng = np.random.default_rng(RANDOM_SEED)
-    rows = [
-        {spec.name: rng.integers(0, 256, spec.shape[1:], dtype=np.uint8) for spec in manifest.inputs}  # type: ignore[arg-type]
-        for _ in range(max(manifest.max_batch_size, MIDDLE_BATCH))
-    ]
-    rows[0] = {name: np.zeros_like(row) for name, row in rows[0].items()}
-    rows[1] = {name: np.full_like(row, 255) for name, row in rows[1].items()}
-    names = tuple(spec.name for spec in manifest.outputs)
-    return Cases("random", rows, forward_rows(graph, rows, names))
+def noise_cases(manifest: Manifest, golden: list[Golden], compute: Compute) -> Cases:
+    """As many rows of noise as the largest batch, and what the reference makes of them."""
+    rows = noise(manifest.preprocess, golden, max(manifest.max_batch_size, MIDDLE_BATCH))
+    return Cases("random", rows, compute(rows))
 
 
 def check_parity(runtime: Runtime, manifest: Manifest, cases: list[Cases], tolerance: Tolerance) -> list[Check]:
@@ -61,10 +54,11 @@ def check_parity(runtime: Runtime, manifest: Manifest, cases: list[Cases], toler
     batch_sizes = sorted({1, min(MIDDLE_BATCH, manifest.max_batch_size), manifest.max_batch_size})
     answered = [(case, {size: _run(runtime, case.rows, size) for size in batch_sizes}) for case in cases]
     checks += [_check_shapes(case, size, by_size[size]) for case, by_size in answered for size in batch_sizes]
+    task = TASKS[manifest.task](manifest.decode)
     for case, by_size in answered:
         for size in batch_sizes:
-            checks += _check_values(case, size, by_size[size], tolerance)
-        checks += _check_batches(case, by_size, tolerance)
+            checks += _check_values(task, case, size, by_size[size], tolerance)
+        checks += _check_batches(task, case, by_size, tolerance)
     return checks
 
 
@@ -96,13 +90,14 @@ def _check_axes(runtime: Runtime, manifest: Manifest) -> Check:
 
 
 def _run(runtime: Runtime, rows: list[Tensors], batch_size: int) -> list[Tensors]:
-    """Full batches only, so that every row is computed at exactly this size; the last rows stand in twice."""
-    starts = [min(start, max(len(rows) - batch_size, 0)) for start in range(0, len(rows), batch_size)]
+    """Full batches of alike rows only, so that every row is computed at exactly this size; rows repeat to fill them."""
     by_index: dict[int, Tensors] = {}
-    for start in starts:
-        taken = [rows[(start + i) % len(rows)] for i in range(batch_size)]
-        for i, row in enumerate(unstack(runtime.run(stack(taken)))):
-            by_index[(start + i) % len(rows)] = row
+    for alike in group_alike(rows):
+        starts = [min(start, max(len(alike) - batch_size, 0)) for start in range(0, len(alike), batch_size)]
+        for start in starts:
+            chosen = [alike[(start + i) % len(alike)] for i in range(batch_size)]
+            answered = unstack(runtime.run(stack([rows[i] for i in chosen])))
+            by_index |= dict(zip(chosen, answered, strict=True))
     return [by_index[i] for i in range(len(rows))]
 
 
@@ -116,24 +111,35 @@ def _check_shapes(case: Cases, size: int, outputs: list[Tensors]) -> Check:
     return _held("shapes", f"{case.inputs} inputs, batch {size}", len(wrong), 0, "; ".join(wrong[:3]))
 
 
-def _check_values(case: Cases, size: int, outputs: list[Tensors], tolerance: Tolerance) -> list[Check]:
+def _check_values(
+    task: Task[Any, Any], case: Cases, size: int, outputs: list[Tensors], tolerance: Tolerance
+) -> list[Check]:
     limit = tolerance.atol if case.inputs == "golden" else tolerance.random_atol
-    checks = []
-    for name in case.expected[0]:
-        errors = [max_abs_error(want[name], got[name]) for want, got in zip(case.expected, outputs, strict=True)]
-        worst = int(np.argmax(errors))
-        subject = f"'{name}', {case.inputs} inputs, batch {size}"
-        checks.append(_held("values", subject, errors[worst], limit, f"largest error, at sample {worst}"))
-    return checks
+    subject = f"{case.inputs} inputs, batch {size}"
+    return _hold_worst(task, case.expected, outputs, subject, limit)
 
 
-def _check_batches(case: Cases, outputs: dict[int, list[Tensors]], tolerance: Tolerance) -> list[Check]:
+def _check_batches(
+    task: Task[Any, Any], case: Cases, outputs: dict[int, list[Tensors]], tolerance: Tolerance
+) -> list[Check]:
     """A row in a batch equals the same row alone."""
     checks = []
     for size in sorted(outputs)[1:]:
-        for name in case.expected[0]:
-            errors = [max_abs_error(one[name], many[name]) for one, many in zip(outputs[1], outputs[size], strict=True)]
-            worst = int(np.argmax(errors))
-            subject = f"'{name}', {case.inputs} inputs, alone against batch {size}"
-            checks.append(_held("values", subject, errors[worst], tolerance.batch_atol, f"at sample {worst}"))
+        subject = f"{case.inputs} inputs, alone against batch {size}"
+        checks += _hold_worst(task, outputs[1], outputs[size], subject, tolerance.batch_atol)
+    return checks
+
+
+def _hold_worst(
+    task: Task[Any, Any], expected: list[Tensors], got: list[Tensors], subject: str, limit: float
+) -> list[Check]:
+    """The largest difference of any row, output by output."""
+    differences = [task.differences(*pair) for pair in zip(expected, got, strict=True)]
+    checks = []
+    for name in differences[0]:
+        errors = [difference[name] for difference in differences]
+        worst = int(np.argmax(errors))
+        checks.append(
+            _held("values", f"'{name}', {subject}", errors[worst], limit, f"largest error, at sample {worst}")
+        )
     return checks

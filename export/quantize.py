@@ -13,15 +13,15 @@ import onnx
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from bundle.tensors import Array, Tensors
+from bundle.tensors import Array, Tensors, group_alike, stack
 
 CALIBRATION_BATCH = 32
 QUANTIZED_OPS = ("Conv", "Gemm", "MatMul")
 """Ops whose weights and inputs become int8; with them the ops between (Relu, MaxPool ...) pass int8 through."""
 
 
-def quantize(source: Path, target: Path, calibration: Tensors) -> None:
-    """Write the int8 artefact; `calibration` holds batches [n, ...] by input name, raw as the graph takes them."""
+def quantize(source: Path, target: Path, calibration: list[Tensors]) -> str:
+    """Write the int8 artefact and say how it was made; `calibration` holds rows as the graph takes them."""
     with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         prepared = Path(scratch) / "prepared.onnx"
@@ -36,22 +36,23 @@ def quantize(source: Path, target: Path, calibration: Tensors) -> None:
             per_channel=True,
             nodes_to_exclude=_numeric_ends(prepared),
         )
+    return f"static QDQ, U8S8 a channel, calibrated on {len(calibration)} training samples"
 
 
 class _Batches(CalibrationDataReader):
     """The calibration inputs, a batch at a time, as the quantiser asks for them."""
 
-    def __init__(self, calibration: Tensors) -> None:
-        self._batches = iter(_split(calibration))
+    def __init__(self, calibration: list[Tensors]) -> None:
+        self._batches = _split(calibration)
 
     def get_next(self) -> dict[str, Array] | None:
         return next(self._batches, None)
 
 
-def _split(calibration: Tensors) -> Iterator[Tensors]:
-    num_rows = len(next(iter(calibration.values())))
-    for start in range(0, num_rows, CALIBRATION_BATCH):
-        yield {name: array[start : start + CALIBRATION_BATCH] for name, array in calibration.items()}
+def _split(calibration: list[Tensors]) -> Iterator[Tensors]:
+    for alike in group_alike(calibration):
+        for start in range(0, len(alike), CALIBRATION_BATCH):
+            yield stack([calibration[i] for i in alike[start : start + CALIBRATION_BATCH]])
 
 
 def _numeric_ends(path: Path) -> list[str]:

@@ -22,7 +22,7 @@ class Tolerance(Spec):
     """How much worse than the checkpoint's the task's metric may be on the test split."""
 
 
-TOLERANCES = {
+SCORES = {
     "fp32": Tolerance(
         # The same arithmetic in another order. Seen: 4e-7; twenty times that leaves room for other processors'
         # kernels, and 1e-5 of a probability changes no answer that is not a tie.
@@ -46,4 +46,14 @@ TOLERANCES = {
         max_metric_drop=0.005,  # half a point: what users of int8 accept for a 2-3x speed-up
     ),
 }
-"""By precision."""
+"""By precision, for scores that sum to 1."""
+
+TOLERANCES: dict[str, dict[str, Tolerance]] = {
+    "image-classification": SCORES,
+}
+"""By task, then by precision: each task's `differences` has its own unit."""
+
+
+def tolerance(task: str, precision: str) -> Tolerance:
+    """The limits of one task at one precision."""
+    return TOLERANCES[task][precision]

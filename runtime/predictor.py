@@ -4,28 +4,28 @@ Knows a bundle and a runtime. Knows nothing of queues, threads or HTTP.
 """
 
 from collections.abc import Sequence
-from itertools import groupby
 from typing import Any
 
 import msgspec
 
 from bundle.errors import BundleError
 from bundle.manifest import Manifest
-from bundle.preprocess import Limits, Prepared, prepare
+from bundle.preprocess import Limits, Prepare, Prepared, load_preprocess
 from bundle.store import Bundle
 from bundle.tasks import TASKS
-from bundle.tensors import Tensors, stack, unstack
+from bundle.tensors import Tensors, group_alike, stack, unstack
 from runtime.runtime import Device, Runtime, load_runtime
 
 
 class Predictor:
     """One artefact of one bundle, ready to answer. Every method may be called from several threads at once."""
 
-    def __init__(self, manifest: Manifest, runtime: Runtime, limits: Limits | None = None) -> None:
+    def __init__(self, manifest: Manifest, runtime: Runtime, prepare: Prepare, limits: Limits | None = None) -> None:
         self.manifest = manifest
         self.runtime = runtime
+        self._prepare = prepare
         self.task = TASKS[manifest.task](manifest.decode)
-        self._limits = limits or Limits()
+        self.limits = limits or Limits()
 
     def prepare(self, raw: bytes) -> Prepared:
         """Turn one raw input into rows of input tensors.
@@ -33,7 +33,7 @@ class Predictor:
         Raises:
             BadInput: the bytes are not what the model reads.
         """
-        return prepare(self.manifest.preprocess, raw, self._limits)
+        return self._prepare(raw, self.limits)
 
     def run(self, rows: Sequence[Tensors]) -> list[Tensors]:
         """Compute rows in batches of at most `max_batch_size`; rows of unlike shape never share a batch.
@@ -41,12 +41,13 @@ class Predictor:
         Raises:
             RuntimeFailed: the engine refused a batch or broke.
         """
-        outputs: list[Tensors] = []
-        for _, alike in groupby(rows, key=_shapes):
-            run = list(alike)
-            for start in range(0, len(run), self.manifest.max_batch_size):
-                batch = stack(run[start : start + self.manifest.max_batch_size])
-                outputs += unstack(self.runtime.run(batch))
+        outputs: list[Tensors] = [{}] * len(rows)
+        for alike in group_alike(rows):
+            for start in range(0, len(alike), self.manifest.max_batch_size):
+                chosen = alike[start : start + self.manifest.max_batch_size]
+                answered = unstack(self.runtime.run(stack([rows[i] for i in chosen])))
+                for i, row in zip(chosen, answered, strict=True):
+                    outputs[i] = row
         return outputs
 
     def decode(self, outputs: Tensors, prepared: Prepared, options: Any = None) -> msgspec.Struct:
@@ -75,8 +76,5 @@ def load_predictor(
     name = artefact or bundle.manifest.default_artefact
     if name not in bundle.manifest.artefacts:
         raise BundleError(f"{bundle.folder}: no artefact '{name}'; it has {', '.join(bundle.manifest.artefacts)}")
-    return Predictor(bundle.manifest, load_runtime(bundle, name, device, threads), limits)
-
-
-def _shapes(row: Tensors) -> tuple[tuple[int, ...], ...]:
-    return tuple(array.shape for array in row.values())
+    prepare = load_preprocess(bundle.manifest.preprocess, bundle.folder)
+    return Predictor(bundle.manifest, load_runtime(bundle, name, device, threads), prepare, limits)

@@ -55,9 +55,13 @@ def _announce(repository: Path, address: str, models: list[Model]) -> None:
         manifest = model.predictor.manifest
         sample = manifest.golden[0]
         file = Path(repository, model.name, str(model.version), sample.file)
-        url = f"{address}{ENDPOINTS[manifest.task].path}?model={model.name}&top_k=3"
+        endpoint = ENDPOINTS[manifest.task]
+        url = "&".join(filter(None, (f"{address}{endpoint.path}?model={model.name}", endpoint.example)))
+        curl = ["curl", "-H", f"Content-Type: {sample.media_type}", "--data-binary", f"@{file}", url]
+        if "format=png" in endpoint.example:
+            curl += ["--output", f"{model.name}.png"]
         print(
             f"\n{model.name} version {model.version} is ready ({manifest.default_artefact}). Ask it:\n"
-            f"  {shlex.join(['curl', '-H', f'Content-Type: {sample.media_type}', '--data-binary', f'@{file}', url])}",
+            f"  {shlex.join(curl)}",
             flush=True,
         )

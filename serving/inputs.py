@@ -4,6 +4,8 @@ Knows HTTP bodies. Knows nothing of what the bytes mean.
 """
 
 import asyncio
+import codecs
+import re
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
@@ -13,6 +15,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
 from bundle.errors import BadInput, InputTooLarge, InputTooSlow, UnsupportedMedia
+from serving.media import Medium
 
 ANY_BYTES = "application/octet-stream"
 CURL_DEFAULT = "application/x-www-form-urlencoded"
@@ -27,18 +30,6 @@ class InputLimits:
     max_instances: int
 
 
-class Encoded(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Bytes in JSON."""
-
-    b64: bytes
-
-
-class Instances(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The JSON body: inputs in order."""
-
-    instances: list[Encoded]
-
-
 class _InMemoryParser(MultiPartParser):
     """Keeps files in memory: the body is bounded already, and no request should make the server write a file."""
 
@@ -51,7 +42,7 @@ class _InMemoryParser(MultiPartParser):
         self.complete = True
 
 
-async def read_inputs(request: Request, accepts: tuple[str, ...], limits: InputLimits) -> list[bytes]:
+async def read_inputs(request: Request, medium: Medium, limits: InputLimits) -> list[bytes]:
     """The raw inputs of a request, at least one, in order.
 
     Raises:
@@ -60,7 +51,7 @@ async def read_inputs(request: Request, accepts: tuple[str, ...], limits: InputL
     """
     try:
         async with asyncio.timeout(limits.max_body_s):
-            raws = await _read(request, accepts, limits)
+            raws = await _read(request, medium, limits)
     except TimeoutError:
         raise InputTooSlow(f"the body did not arrive within {limits.max_body_s:g} s") from None
     if not raws:
@@ -72,19 +63,36 @@ async def read_inputs(request: Request, accepts: tuple[str, ...], limits: InputL
     return raws
 
 
-async def _read(request: Request, accepts: tuple[str, ...], limits: InputLimits) -> list[bytes]:
-    media_type = request.headers.get("content-type", ANY_BYTES).partition(";")[0].strip().lower()
+async def _read(request: Request, medium: Medium, limits: InputLimits) -> list[bytes]:
+    media_type, _, parameters = request.headers.get("content-type", ANY_BYTES).partition(";")
+    media_type = media_type.strip().lower()
     if media_type == "application/json":
-        return _from_json(await _body(request, limits))
+        return _from_json(await _body(request, limits), medium)
     if media_type == "multipart/form-data":
-        return await _from_multipart(request, limits)
-    if media_type == ANY_BYTES or media_type in accepts:
+        return await _from_multipart(request, medium, limits)
+    if media_type == ANY_BYTES:
         return [await _body(request, limits)]
+    if media_type in medium.accepts:
+        body = await _body(request, limits)
+        return [_as_utf8(body, parameters) if medium.is_text else body]
     hint = " (curl sends this where no -H 'Content-Type: ...' is given)" if media_type == CURL_DEFAULT else ""
     raise UnsupportedMedia(
-        f"content type '{media_type}'{hint} is not read here; send {', '.join(accepts)}, "
+        f"content type '{media_type}'{hint} is not read here; send {', '.join(medium.accepts)}, "
         f"multipart/form-data with files, or application/json"
     )
+
+
+def _as_utf8(body: bytes, parameters: str) -> bytes:
+    """Text in the charset that its content type names, as UTF-8."""
+    named = re.search(r"charset\s*=\s*\"?([^\s;\"]+)", parameters, re.IGNORECASE)
+    if named is None or named[1].lower() in ("utf-8", "utf8", "us-ascii"):
+        return body  # what is not UTF-8 after all is told where it is prepared
+    try:
+        return codecs.decode(body, named[1]).encode()
+    except LookupError:
+        raise UnsupportedMedia(f"charset '{named[1]}' is not known; send utf-8") from None
+    except (UnicodeError, ValueError, TypeError, AttributeError) as cause:  # the last two: codecs that are no charsets
+        raise BadInput(f"the body is not text in charset '{named[1]}': {cause}") from None
 
 
 async def _stream(request: Request, limits: InputLimits) -> AsyncGenerator[bytes, None]:
@@ -107,14 +115,15 @@ async def _body(request: Request, limits: InputLimits) -> bytes:
     return b"".join([chunk async for chunk in _stream(request, limits)])
 
 
-def _from_json(body: bytes) -> list[bytes]:
+def _from_json(body: bytes, medium: Medium) -> list[bytes]:
     try:
-        return [instance.b64 for instance in msgspec.json.decode(body, type=Instances).instances]
+        instances = msgspec.json.decode(body, type=medium.instances_type).instances  # type: ignore[attr-defined]
+        return [medium.to_raw(instance) for instance in instances]
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as cause:
-        raise BadInput(f'the JSON body is not {{"instances": [{{"b64": "<base64>"}}, ...]}}: {cause}') from None
+        raise BadInput(f'the JSON body is not {{"instances": [{medium.shown}, ...]}}: {cause}') from None
 
 
-async def _from_multipart(request: Request, limits: InputLimits) -> list[bytes]:
+async def _from_multipart(request: Request, medium: Medium, limits: InputLimits) -> list[bytes]:
     parser = _InMemoryParser(
         Headers(scope=request.scope), _stream(request, limits), max_files=limits.max_instances, max_fields=16
     )
@@ -131,12 +140,14 @@ async def _from_multipart(request: Request, limits: InputLimits) -> list[bytes]:
     try:
         if not parser.complete:
             raise BadInput("the multipart body ends before its last boundary: the upload was cut off")
-        return [await _file(field, value) for field, value in form.multi_items()]
+        return [await _part(field, value, medium) for field, value in form.multi_items()]
     finally:
         await form.close()
 
 
-async def _file(field: str, value: UploadFile | str) -> bytes:
-    if isinstance(value, str):
-        raise BadInput(f"the multipart field '{field}' is text, not a file; with curl: -F 'file=@picture.png'")
-    return await value.read()
+async def _part(field: str, value: UploadFile | str, medium: Medium) -> bytes:
+    if isinstance(value, UploadFile):
+        return await value.read()
+    if medium.is_text:
+        return value.encode()
+    raise BadInput(f"the multipart field '{field}' is text, not a file; with curl: -F 'file=@picture.png'")

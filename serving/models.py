@@ -31,7 +31,8 @@ def describe(model: Model) -> dict[str, Any]:
     manifest = model.predictor.manifest
     return entry | {
         "task": manifest.task,
-        "labels": manifest.decode.labels,
+        "labels": getattr(manifest.decode, "labels", ()),
+        "decode": manifest.decode.model_dump(mode="json"),
         "input": manifest.preprocess.model_dump(mode="json"),
         "max_batch_size": manifest.max_batch_size,
         "artefact": manifest.default_artefact,
@@ -46,6 +47,7 @@ def _artefacts(manifest: Manifest) -> dict[str, Any]:
         name: {
             "runtime": artefact.runtime,
             "precision": artefact.precision,
+            "proven_against": artefact.evidence.proven_against,
             "metric": {artefact.evidence.metric_name: artefact.evidence.metric},
             "num_test_samples": artefact.evidence.num_test_samples,
             "checks": len(artefact.evidence.checks),

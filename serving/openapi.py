@@ -9,7 +9,7 @@ import msgspec
 
 from serving.endpoints import ENDPOINTS, Endpoint
 from serving.endpoints.endpoint import Selection
-from serving.inputs import ANY_BYTES, Instances
+from serving.inputs import ANY_BYTES
 
 REF = "#/components/schemas/{name}"
 
@@ -29,11 +29,14 @@ def operation(endpoint: Endpoint) -> dict[str, Any]:
         "properties": {"file": {"type": "array", "items": {"type": "string", "format": "binary"}}},
         "required": ["file"],
     }
-    bodies: dict[str, Any] = dict.fromkeys((*endpoint.accepts, ANY_BYTES), binary)
+    bodies: dict[str, Any] = dict.fromkeys((*endpoint.medium.accepts, ANY_BYTES), binary)
     bodies["multipart/form-data"] = {"schema": files}
-    bodies["application/json"] = {"schema": {"$ref": REF.format(name="Instances")}}
+    bodies["application/json"] = {"schema": {"$ref": REF.format(name=endpoint.medium.instances_type.__name__)}}
+    answered = _answer("One prediction an input, in order.", endpoint.answer_type.__name__)
+    if endpoint.render is not None:
+        answered["content"]["image/png"] = binary
     answers = {
-        "200": _answer("One prediction an input, in order.", endpoint.answer_type.__name__),
+        "200": answered,
         "400": _answer("The input or a parameter cannot be read.", "Error"),
         "404": _answer("No such model or version.", "Error"),
         "408": _answer("The body did not arrive in time.", "Error"),
@@ -50,7 +53,9 @@ def operation(endpoint: Endpoint) -> dict[str, Any]:
 
 def components() -> dict[str, Any]:
     """Schemas of every body that the operations refer to."""
-    types: list[Any] = [Error, Instances, *(endpoint.answer_type for endpoint in ENDPOINTS.values())]
+    types: list[Any] = [Error]
+    for endpoint in ENDPOINTS.values():
+        types += [endpoint.medium.instances_type, endpoint.answer_type]
     return msgspec.json.schema_components(types, ref_template=REF)[1]
 
 

@@ -10,11 +10,11 @@ import numpy as np
 from bundle.evidence import REQUIRED_CHECKS, Check, Evidence, Latency
 from bundle.golden import Golden, write_golden
 from bundle.manifest import Artefact, Manifest, Provenance
-from bundle.preprocess import ImageResize, Limits, prepare
+from bundle.preprocess import ImageResize, Limits, load_preprocess
 from bundle.store import commit, hashes, sha256_of, staging
 from bundle.tasks import TASKS
 from bundle.tasks.classification import ClassificationDecode
-from bundle.tensors import Array
+from bundle.tensors import Array, stack, unstack
 from runtime.fake import FakeRuntime, write_fake
 
 LABELS = ("cat", "dog", "owl")
@@ -42,26 +42,42 @@ def write_fake_bundle(repository: Path, name: str = "fake", labels: tuple[str, .
     `changes` replace fields of the manifest before it is sealed.
     """
     preprocess = ImageResize(height_px=8, width_px=8, color="rgb")
+    pictures = [("image/png", png(seed=seed)) for seed in range(3)]
     decode = ClassificationDecode(labels=labels)
-    task = TASKS["image-classification"](decode)
+    return write_fake_task_bundle(repository, name, "image-classification", preprocess, decode, pictures, **changes)
+
+
+def write_fake_task_bundle(
+    repository: Path,
+    name: str,
+    task_id: str,
+    preprocess: Any,
+    decode: Any,
+    raws: list[tuple[str, bytes]],
+    assets: dict[str, bytes] | None = None,
+    **changes: Any,
+) -> Path:
+    """The same for any task: `raws` are (media type, raw input) of golden samples, `assets` what preparing needs."""
+    task = TASKS[task_id](decode)
     inputs = preprocess.input_specs()
-    outputs = task.output_specs()
+    outputs = task.output_specs(preprocess)
     with staging(repository, name) as folder:
+        for asset, content in (assets or {}).items():
+            (folder / asset).write_bytes(content)
+        prepare = load_preprocess(preprocess, folder)
         write_fake(folder / FAKE_FILE, inputs, outputs)
         runtime = FakeRuntime(folder / FAKE_FILE)
         samples = []
-        for seed in range(3):
-            raw = png(seed=seed)
-            prepared = prepare(preprocess, raw, Limits())
-            batch = runtime.run({"image": prepared.tensors["image"][None]})
-            row = {"scores": batch["scores"][0]}
+        for media_type, raw in raws:
+            prepared = prepare(raw, Limits())
+            row = unstack(runtime.run(stack([prepared.tensors])))[0]
             answer = task.decode(row, prepared.source, task.golden_options())
-            samples.append(Golden(raw, "image/png", prepared.tensors, row, answer))
+            samples.append(Golden(raw, media_type, prepared.tensors, row, answer))
         golden = write_golden(folder, samples)
         manifest = Manifest(
             name=name,
             version=1,
-            task="image-classification",
+            task=task_id,
             inputs=inputs,
             outputs=outputs,
             preprocess=preprocess,

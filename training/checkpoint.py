@@ -5,32 +5,26 @@ rebuild it.
 """
 
 import platform
+import shutil
 import subprocess
 from importlib.metadata import version
-from itertools import zip_longest
 from pathlib import Path
 
 import safetensors.torch
-import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
 
 from bundle.errors import RunError
-from bundle.golden import Golden, write_golden
 from bundle.manifest import GoldenSample
-from bundle.preprocess import Limits, prepare
+from bundle.preprocess import Preprocess
 from bundle.spec import Sha256, Spec, problems
-from bundle.tasks import Task
-from bundle.tensors import Tensors, stack, unstack
+from bundle.tasks import Decode
 from training.config import TrainConfig
-from training.data import Samples
-from training.graph import Graph, ImageStem
+from training.graph import Graph, new_stem
 from training.tasks import training_task
 
 CHECKPOINT_FILE = "checkpoint.json"
 WEIGHTS_FILE = "weights.safetensors"
-NUM_GOLDEN = 16
-FORWARD_BATCH = 64
 LIBRARIES = ("torch", "lightning", "numpy", "opencv-python-headless", "modelyard")
 
 
@@ -40,6 +34,8 @@ class Checkpoint(Spec):
     recipe: str
     config: TrainConfig
     labels: tuple[str, ...]
+    decode: Decode
+    """How its outputs become answers."""
     data_sha256: Sha256
     best_epoch: int
     validation: dict[str, float]
@@ -50,9 +46,8 @@ class Checkpoint(Spec):
 
 def new_graph(config: TrainConfig, labels: tuple[str, ...]) -> Graph:
     """The module to train, with fresh weights."""
-    task = training_task(config.task)(labels)
-    channels = config.preprocess.channels
-    return Graph(ImageStem(channels), config.model.build(channels, task.num_outputs), task.tail())
+    task = training_task(config.task)(labels, config.preprocess)
+    return Graph(new_stem(config.preprocess), config.model.build(config.preprocess, task.num_outputs), task.tail())
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint, graph: Graph) -> None:
@@ -83,43 +78,10 @@ def load_checkpoint(folder: Path) -> tuple[Checkpoint, Graph]:
     return checkpoint, graph.eval()
 
 
-def forward_rows(graph: Graph, rows: list[Tensors], output_names: tuple[str, ...]) -> list[Tensors]:
-    """The checkpoint's own outputs for prepared rows, in float32 on the CPU: what artefacts are held to."""
-    graph = graph.eval().float().cpu()
-    outputs: list[Tensors] = []
-    with torch.inference_mode():
-        for start in range(0, len(rows), FORWARD_BATCH):
-            batch = stack(rows[start : start + FORWARD_BATCH])
-            values = graph(*(torch.from_numpy(array) for array in batch.values()))
-            named = zip(output_names, (values,) if isinstance(values, torch.Tensor) else values, strict=True)
-            outputs += unstack({name: value.numpy() for name, value in named})
-    return outputs
-
-
-def record_golden(
-    folder: Path, config: TrainConfig, graph: Graph, task: Task, samples: Samples
-) -> tuple[GoldenSample, ...]:
-    """Answer chosen samples with the checkpoint and write them under `folder`/golden, with tensors and answers."""
-    chosen = spread(samples, NUM_GOLDEN)
-    raws = [samples.raw(i) for i in chosen]
-    prepared = [prepare(config.preprocess, raw, Limits()) for raw in raws]
-    names = tuple(spec.name for spec in task.output_specs())
-    outputs = forward_rows(graph, [one.tensors for one in prepared], names)
-    options = task.golden_options()
-    golden = [
-        Golden(raw, samples.media_type(i), one.tensors, row, task.decode(row, one.source, options))
-        for i, raw, one, row in zip(chosen, raws, prepared, outputs, strict=True)
-    ]
-    return write_golden(folder, golden)
-
-
-def spread(samples: Samples, count: int) -> list[int]:
-    """Indices of `count` samples, going round the targets so that each is seen as early as possible."""
-    by_target: dict[object, list[int]] = {}
-    for i in range(len(samples)):
-        by_target.setdefault(samples.target(i), []).append(i)
-    rounds = zip_longest(*(by_target[target] for target in sorted(by_target, key=repr)))
-    return [i for turn in rounds for i in turn if i is not None][:count]
+def copy_assets(preprocess: Preprocess, source: Path, target: Path) -> None:
+    """Copy the files that preparing needs from one folder to another."""
+    for asset in preprocess.assets():
+        shutil.copyfile(source / asset, target / asset)
 
 
 def code_commit() -> str:

@@ -3,14 +3,15 @@
 Knows values, units and ranges. Knows nothing of how they are used.
 """
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field, SerializeAsAny, field_validator
+from pydantic import Field, PositiveFloat, SerializeAsAny, field_validator, model_validator
 
 from bundle.preprocess import Preprocess
 from bundle.spec import Name, Spec
 from training.architectures import ArchitectureConfig, architecture_config
 from training.data import DataConfig, data_config
+from training.tokenizer import Tokenizer
 
 
 class Optim(Spec):
@@ -32,6 +33,16 @@ class Augment(Spec):
     """Pad by this many pixels and cut out at a random place."""
     flip: bool = False
     """Mirror half of the pictures, left to right."""
+    flip_vertical: bool = False
+    """Mirror half of the pictures, top to bottom."""
+    scale: tuple[PositiveFloat, PositiveFloat] = (1.0, 1.0)
+    """Zoom by a factor between these, about the middle."""
+    rotate_deg: float = Field(default=0.0, ge=0, le=180)
+    """Turn by at most this much either way."""
+    brightness: float = Field(default=0.0, ge=0)
+    """Add up to this many standard deviations, either way."""
+    contrast: float = Field(default=0.0, ge=0, lt=1)
+    """Multiply by 1 minus up to 1 plus this."""
 
 
 class TrainConfig(Spec):
@@ -42,6 +53,8 @@ class TrainConfig(Spec):
     task: str
     data: SerializeAsAny[DataConfig]
     preprocess: Preprocess
+    tokenizer: Tokenizer | None = None
+    """How the tokeniser is made from the training texts; texts only."""
     model: SerializeAsAny[ArchitectureConfig]
     augment: Augment = Augment()
     optim: Optim = Optim()
@@ -69,3 +82,14 @@ class TrainConfig(Spec):
     @classmethod
     def _data(cls, value: Any) -> Any:
         return data_config(value) if isinstance(value, dict) else value
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.task not in self.model.tasks:
+            fitting = ", ".join(self.model.tasks)
+            raise ValueError(f"architecture '{self.model.architecture}' is for {fitting}, not for '{self.task}'")
+        if bool(self.preprocess.assets()) != (self.tokenizer is not None):
+            raise ValueError(
+                f"a tokenizer belongs to texts, and texts need one; preprocess is '{self.preprocess.kind}'"
+            )
+        return self

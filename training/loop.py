@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, DistributedSampler
 from bundle.errors import RunError
 from training.config import Optim, TrainConfig
 from training.data.prepared import PreparedSplit
-from training.graph import Graph
+from training.graph import Graph, Inputs
 from training.history import History
 from training.resume import BEST, LAST, Keep, best_weights, resume_from
 from training.tasks import TrainingTask
@@ -29,7 +29,7 @@ EPOCH_SEED_STRIDE = 1_000_003  # a prime far over any number of epochs: no two (
 
 
 class Loop(L.LightningModule):
-    """One step of each kind; batches are (uint8 inputs, targets)."""
+    """One step of each kind; batches are (inputs, targets)."""
 
     def __init__(self, config: TrainConfig, task: TrainingTask, graph: Graph, augment: nn.Module | None) -> None:
         super().__init__()
@@ -39,23 +39,29 @@ class Loop(L.LightningModule):
         self.augment = augment
         self.validation_metric = task.new_metric()
 
-    def training_step(self, batch: tuple[torch.Tensor, torch.Tensor], _: int) -> torch.Tensor:
+    def training_step(self, batch: tuple[Inputs, torch.Tensor], _: int) -> torch.Tensor:
         """Loss of one augmented batch."""
         inputs, targets = batch
-        loss = self.task.loss(self.graph.logits(inputs, self.augment), targets, self.config.label_smoothing)
+        features = self.graph.stem(*inputs)
+        if self.augment is not None:
+            augmented, targets = self.augment(features[0], targets)
+            features = (augmented, *features[1:])
+        loss = self.task.loss(self.graph.network(*features), targets, self.config.label_smoothing)
         self.log(
             "train_loss", loss, on_step=False, on_epoch=True, prog_bar=True, batch_size=len(targets), sync_dist=True
         )
         return loss
 
-    def validation_step(self, batch: tuple[torch.Tensor, torch.Tensor], _: int) -> None:
-        """Loss without smoothing, and the task's metric."""
+    def validation_step(self, batch: tuple[Inputs, torch.Tensor], _: int) -> None:
+        """Loss without smoothing, and the metric of what would be served."""
         inputs, targets = batch
         logits = self.graph.logits(inputs)
-        self.validation_metric.update(logits, targets)
+        outputs = self.graph.tail(logits)
+        self.validation_metric.update(outputs if isinstance(outputs, tuple) else (outputs,), targets)
         loss = self.task.loss(logits, targets, 0.0)
         self.log("validation_loss", loss, on_epoch=True, batch_size=len(targets), sync_dist=True)
-        self.log(f"validation_{self.task.metric_name}", self.validation_metric, on_epoch=True, prog_bar=True)
+        name = f"validation_{self.task.validation_metric_name}"
+        self.log(name, self.validation_metric, on_epoch=True, prog_bar=True, batch_size=len(targets))
 
     def configure_optimizers(self) -> Any:
         """The optimiser, with its schedule stepped once a batch."""
@@ -156,7 +162,7 @@ class Batches(L.LightningDataModule):
         own = torch.Generator()
         return DataLoader(split, self.config.batch_size, sampler=sampler, collate_fn=self._collate, generator=own)
 
-    def _collate(self, batch: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    def _collate(self, batch: Any) -> tuple[Inputs, torch.Tensor]:
         return batch[0], self.task.stack_targets(batch[1])
 
 
@@ -169,9 +175,9 @@ def fit(loop: Loop, batches: Batches, folder: Path, history: History) -> L.Train
         RunError: this machine has not the devices or the precision, or the data changed. KeyboardInterrupt: Ctrl-C.
     """
     config, task = loop.config, loop.task
-    monitor = f"validation_{task.metric_name}"
-    early = Patience(monitor, mode=task.better, patience=config.patience_epochs)
-    keep = [Keep(folder, BEST, monitor, task.better), Keep(folder, LAST)]
+    monitor = f"validation_{task.validation_metric_name}"
+    early = Patience(monitor, mode=task.validation_better, patience=config.patience_epochs)
+    keep = [Keep(folder, BEST, monitor, task.validation_better), Keep(folder, LAST)]
     for message in LIGHTNING_CHATTER:
         warnings.filterwarnings("ignore", message)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)  # its tips are not about this run

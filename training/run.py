@@ -15,23 +15,25 @@ import torch
 from pydantic import ValidationError
 
 from bundle.errors import RunError
+from bundle.preprocess import Prepare, load_preprocess
 from bundle.spec import problems
 from bundle.tasks import TASKS as MEANINGS
-from training.augment import build_augment
-from training.checkpoint import Checkpoint, code_commit, library_versions, new_graph, record_golden, save_checkpoint
+from bundle.tasks import Decode, Task
+from training.answers import Compute, answer, checkpoint_compute, output_names, record_golden
+from training.checkpoint import Checkpoint, code_commit, library_versions, new_graph, save_checkpoint
 from training.config import TrainConfig
 from training.data.prepared import PreparedSplit
-from training.data.samples import Samples, Splits, train_and_validation
+from training.data.samples import Splits, train_and_validation
 from training.figures import draw_curves
-from training.graph import Graph
+from training.graph import Graph, Inputs
 from training.history import History
 from training.loop import Batches, Loop, fit
 from training.results import RESULTS_FILE, Results, this_machine, write_results
 from training.resume import CHECKPOINTS
 from training.tasks import TrainingTask, training_task
+from training.tokenizer import train_tokenizer
 
 CONFIG_FILE = "config.json"
-EVALUATION_BATCH = 500
 
 
 def train(config: TrainConfig, out: Path, recipe: str) -> Path:
@@ -46,13 +48,11 @@ def train(config: TrainConfig, out: Path, recipe: str) -> Path:
         return folder
     L.seed_everything(config.seed, verbose=False)
     run = _begin(folder, config, recipe)
-    augment = build_augment(config.augment, config.preprocess.height_px, config.preprocess.width_px)
-    batches = Batches(config, run.task, run.train, PreparedSplit(run.validation, config.preprocess), run.data_sha256)
-    trainer = fit(Loop(config, run.task, run.graph, augment), batches, folder, run.history)
+    batches = Batches(config, run.task, run.train, run.validation, run.data_sha256)
+    trainer = fit(Loop(config, run.task, run.graph, run.task.augment(config.augment)), batches, folder, run.history)
     if not trainer.is_global_zero:
         sys.exit(0)  # one of several processes that trained together; the first one concludes
-    _keep_best(run)
-    _test_once(run)
+    _test_once(run, _keep_best(run))
     return folder
 
 
@@ -66,8 +66,9 @@ class Run:
     commit: str
     splits: Splits
     data_sha256: str
+    prepare: Prepare
     train: PreparedSplit
-    validation: Samples
+    validation: PreparedSplit
     task: TrainingTask
     graph: Graph
     history: History
@@ -77,23 +78,28 @@ def _begin(folder: Path, config: TrainConfig, recipe: str) -> Run:
     commit = code_commit()
     splits = config.data.load()
     data_sha256 = splits.sha256()  # before anything is read for training: a file that changes later is not this data
-    train_samples, validation = train_and_validation(splits, config.validation_share, config.seed)
-    prepared = PreparedSplit(train_samples, config.preprocess)
-    task = training_task(config.task)(splits.labels)
+    train_samples, validation_samples = train_and_validation(splits, config.validation_share, config.seed)
+    if config.tokenizer is not None:
+        train_tokenizer(config.tokenizer, config.preprocess, train_samples, folder)
+    prepare = load_preprocess(config.preprocess, folder)
+    task = training_task(config.task)(splits.labels, config.preprocess)
+    train = PreparedSplit(train_samples, prepare, task.prepare_target)
+    validation = PreparedSplit(validation_samples, prepare, task.prepare_target)
     graph = new_graph(config, splits.labels)
-    graph.stem.fit(prepared.inputs)
-    _try(graph, prepared.inputs[:1])
-    history = History(folder / "metrics.csv", task.metric_name)
-    return Run(folder, config, recipe, commit, splits, data_sha256, prepared, validation, task, graph, history)
+    graph.stem.fit(train.inputs)
+    _try(graph, train[0][0])
+    history = History(folder / "metrics.csv", task.validation_metric_name)
+    return Run(folder, config, recipe, commit, splits, data_sha256, prepare, train, validation, task, graph, history)
 
 
-def _try(graph: Graph, inputs: torch.Tensor) -> None:
-    """One picture through the network, before hours of training."""
+def _try(graph: Graph, inputs: Inputs) -> None:
+    """One sample through the network, before hours of training."""
     try:
         with torch.inference_mode():
-            graph.eval()(inputs)
+            graph.eval()(*inputs)
     except RuntimeError as cause:
-        raise RunError(f"the network cannot take inputs of {list(inputs.shape[1:])}: {cause}") from None
+        shapes = ", ".join(str(list(tensor.shape[1:])) for tensor in inputs)
+        raise RunError(f"the network cannot take inputs of {shapes}: {cause}") from None
     graph.train()
 
 
@@ -129,42 +135,52 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _keep_best(run: Run) -> None:
+def _keep_best(run: Run) -> Decode:
     """The best epoch's weights are in the graph: save them, with golden samples and what rebuilds them."""
-    monitor = f"validation_{run.task.metric_name}"
-    best = (max if run.task.better == "max" else min)(run.history.rows, key=lambda row: row[monitor])
+    monitor = f"validation_{run.task.validation_metric_name}"
+    best = (max if run.task.validation_better == "max" else min)(run.history.rows, key=lambda row: row[monitor])
     if not all(torch.isfinite(tensor).all() for tensor in run.graph.state_dict().values()):
         raise RunError(f"{run.folder}: training diverged: the weights are not finite; try a lower --optim.lr")
-    meaning = MEANINGS[run.config.task](run.task.decode_parameters())
+    run.graph.eval().float().cpu()
+    decode = run.task.finish(run.graph, run.train, run.validation)
+    meaning, compute = _meaning(run, decode)
     checkpoint = Checkpoint(
         recipe=run.recipe,
         config=run.config,
         labels=run.splits.labels,
+        decode=decode,
         data_sha256=run.data_sha256,
         best_epoch=int(best["epoch"]),
-        validation={run.task.metric_name: best[monitor]},
-        golden=record_golden(run.folder, run.config, run.graph, meaning, run.validation),
+        validation={run.task.validation_metric_name: best[monitor]},
+        golden=record_golden(run.folder, run.validation.samples, run.prepare, compute, meaning),
         commit=run.commit,
         versions=library_versions(),
     )
     save_checkpoint(run.folder, checkpoint, run.graph)
-    draw_curves(run.folder / "curves.png", run.history.rows, run.task.metric_name)
+    draw_curves(run.folder / "curves.png", run.history.rows, run.task.validation_metric_name)
+    return decode
 
 
-def _test_once(run: Run) -> None:
+def _meaning(run: Run, decode: Decode) -> tuple[Task[Any, Any], Compute]:
+    meaning = MEANINGS[run.config.task](decode)
+    return meaning, checkpoint_compute(run.graph, output_names(meaning, run.config.preprocess))
+
+
+def _test_once(run: Run, decode: Decode) -> None:
     """Touch the test split, after everything has been chosen, and write the figures: the run is finished."""
-    test = PreparedSplit(run.splits.test, run.config.preprocess)
-    outputs = _evaluate(run.graph, test)
-    metric = run.task.new_metric()
-    metric.update(outputs, run.task.stack_targets(test.targets))
-    run.task.draw(run.folder, outputs.numpy(), test.targets)
+    meaning, compute = _meaning(run, decode)
+    test = run.splits.test
+    answers = answer(test, run.prepare, compute, meaning)
+    metrics = run.task.score(answers, [test.target(i) for i in range(len(test))])
+    run.task.draw(run.folder, test, answers)
+    baseline = run.task.baseline(run.train, PreparedSplit(test, run.prepare, run.task.prepare_target))
     results = Results(
         recipe=run.recipe,
         task=run.config.task,
         data=run.config.data.dataset,
         split="test",
-        metrics={run.task.metric_name: round(float(metric.compute()), 6)},
-        baseline={name: round(value, 6) for name, value in run.task.baseline(run.train, test).items()},
+        metrics={name: round(value, 6) for name, value in metrics.items()},
+        baseline={name: round(value, 6) for name, value in baseline.items()},
         published=run.config.published,
         seconds=run.history.seconds,
         command=shlex.join(sys.orig_argv),
@@ -173,9 +189,3 @@ def _test_once(run: Run) -> None:
         machine=this_machine(),
     )
     write_results(run.folder / RESULTS_FILE, results)
-
-
-def _evaluate(graph: Graph, split: PreparedSplit) -> torch.Tensor:
-    graph = graph.eval().float().cpu()
-    with torch.inference_mode():
-        return torch.cat([graph(inputs) for inputs in split.inputs.split(EVALUATION_BATCH)])

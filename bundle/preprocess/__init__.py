@@ -5,25 +5,54 @@ transform of training *is* the preprocessing of serving. Knows nothing of models
 """
 
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from bundle.preprocess.image import ImageResize, prepare_image
-from bundle.preprocess.prepared import ImageSource, Limits, Prepared
+from bundle.preprocess.prepared import ImageSource, Limits, Prepared, SeriesSource, Source, TextSource
+from bundle.preprocess.series import Series, prepare_series
+from bundle.preprocess.text import TextTokens, load_tokenizer, prepare_text
 
-Preprocess = ImageResize
-"""The tagged union of all kinds (today one): add a kind with `|`, and its function to PREPARE."""
+Preprocess = Annotated[ImageResize | Series | TextTokens, Field(discriminator="kind")]
+"""The tagged union of all kinds: add a kind here, and its loader to PREPARE."""
 
-PREPARE: dict[str, Callable[[ImageResize, bytes, Limits], Prepared]] = {
-    "image-resize": prepare_image,
+Prepare = Callable[[bytes, Limits], Prepared]
+"""One raw input -> the rows of a model's input tensors. May be called from several threads at once.
+
+Raises BadInput where the bytes are not what the kind reads; InputTooLarge where they are over a limit.
+"""
+
+PREPARE: dict[str, Callable[[Any, Path], Prepare]] = {
+    "image-resize": lambda spec, _: partial(prepare_image, spec),
+    "series": lambda spec, _: partial(prepare_series, spec),
+    "text-tokens": lambda spec, folder: partial(prepare_text, spec, load_tokenizer(spec, folder)),
 }
 
 
-def prepare(spec: Preprocess, raw: bytes, limits: Limits) -> Prepared:
-    """Turn one raw input into the rows of a model's input tensors.
+def load_preprocess(spec: Preprocess, folder: Path) -> Prepare:
+    """Make a kind ready to prepare; `folder` holds the files that `spec.assets()` names.
 
     Raises:
-        BadInput: the bytes are not what the kind reads; InputTooLarge where they are over a limit.
+        BundleError: such a file is missing or damaged.
     """
-    return PREPARE[spec.kind](spec, raw, limits)
+    return PREPARE[spec.kind](spec, folder)
 
 
-__all__ = ["PREPARE", "ImageResize", "ImageSource", "Limits", "Prepared", "Preprocess", "prepare"]
+__all__ = [
+    "PREPARE",
+    "ImageResize",
+    "ImageSource",
+    "Limits",
+    "Prepare",
+    "Prepared",
+    "Preprocess",
+    "Series",
+    "SeriesSource",
+    "Source",
+    "TextSource",
+    "TextTokens",
+    "load_preprocess",
+]

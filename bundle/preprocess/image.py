@@ -59,6 +59,9 @@ REDUCED = {  # libjpeg decodes straight to 1/2, 1/4 or 1/8 of the size, which sa
 }
 
 
+Color = Literal["rgb", "grey"]
+
+
 class ImageResize(Spec):
     """Decode and stretch to a fixed size; the aspect ratio is not kept.
 
@@ -68,7 +71,7 @@ class ImageResize(Spec):
     kind: Literal["image-resize"] = "image-resize"
     height_px: int = Field(ge=1, le=8192)
     width_px: int = Field(ge=1, le=8192)
-    color: Literal["rgb", "grey"] = "rgb"
+    color: Color = "rgb"
 
     @property
     def channels(self) -> int:
@@ -79,6 +82,10 @@ class ImageResize(Spec):
     def input_atol(self) -> int:
         """Codecs and resize kernels of other machines may round a pixel by one level of 255, never more."""
         return 1
+
+    def assets(self) -> tuple[str, ...]:
+        """It needs no files."""
+        return ()
 
     def input_specs(self) -> tuple[TensorSpec, ...]:
         """The one tensor that a graph takes."""
@@ -105,10 +112,21 @@ def prepare_image(spec: ImageResize, raw: bytes, limits: Limits) -> Prepared:
         InputTooLarge: more bytes or more pixels than the limits allow.
     """
     header = read_header(raw, limits)
-    image_HWC = _upright(_decode(raw, header, spec), header.orientation)
+    wanted_px = max(spec.height_px, spec.width_px)  # either side: the picture may still be turned
+    image_HWC = _upright(_decode(raw, header, spec.color, wanted_px), header.orientation)
     source = _source(header)
     resized_HWC = _resize(image_HWC, spec.height_px, spec.width_px)
     return Prepared({"image": resized_HWC.reshape(spec.height_px, spec.width_px, spec.channels)}, source)
+
+
+def read_image(raw: bytes, limits: Limits) -> Array:
+    """Decode a picture at its own size, upright: uint8 RGB [height, width, 3]; what overlays are drawn on.
+
+    Raises:
+        BadInput, InputTooLarge: as `prepare_image`.
+    """
+    header = read_header(raw, limits)
+    return _upright(_decode(raw, header, "rgb", max(header.height_px, header.width_px)), header.orientation)
 
 
 def read_header(raw: bytes, limits: Limits) -> Header:
@@ -143,12 +161,12 @@ def _source(header: Header) -> ImageSource:
     return ImageSource(*size)
 
 
-def _decode(raw: bytes, header: Header, spec: ImageResize) -> Array:
+def _decode(raw: bytes, header: Header, color: Color, wanted_px: int) -> Array:
     if header.has_alpha:
-        return _on_white(raw, header, spec)
-    flag = cv2.IMREAD_COLOR_RGB if spec.color == "rgb" else cv2.IMREAD_GRAYSCALE
+        return _on_white(raw, header, color)
+    flag = cv2.IMREAD_COLOR_RGB if color == "rgb" else cv2.IMREAD_GRAYSCALE
     if header.format in JPEGS:
-        flag = _reduced_flag(header, spec, flag)
+        flag = _reduced_flag(header, wanted_px, flag)
     return _imdecode(raw, header, flag | cv2.IMREAD_IGNORE_ORIENTATION)
 
 
@@ -167,8 +185,7 @@ def _imdecode(raw: bytes, header: Header, flag: int) -> Array:
     return image
 
 
-def _reduced_flag(header: Header, spec: ImageResize, full: int) -> int:
-    wanted_px = max(spec.height_px, spec.width_px)  # either side: the picture may still be turned
+def _reduced_flag(header: Header, wanted_px: int, full: int) -> int:
     for factor, reduced in REDUCED.items():
         if min(header.height_px, header.width_px) >= wanted_px * factor:
             return full | reduced
@@ -190,7 +207,7 @@ def _check_png_chunks(raw: bytes) -> None:
             raise BadInput(f"the PNG picture is damaged: the checksum of its chunk at byte {start} is wrong")
 
 
-def _on_white(raw: bytes, header: Header, spec: ImageResize) -> Array:
+def _on_white(raw: bytes, header: Header, color: Color) -> Array:
     """Lay a transparent picture on white.
 
     Pillow decodes it: OpenCV overlooks the alpha of grey TIFFs and of greys made transparent in a PNG, and
@@ -202,7 +219,7 @@ def _on_white(raw: bytes, header: Header, spec: ImageResize) -> Array:
     except Exception as cause:  # noqa: BLE001 - its codecs raise whatever they trip over
         raise BadInput(f"the transparent {header.format} picture cannot be decoded: {cause}") from None
     flat = Image.alpha_composite(Image.new("RGBA", picture_RGBA.size, "white"), picture_RGBA)
-    return np.array(flat.convert("RGB" if spec.color == "rgb" else "L"))
+    return np.array(flat.convert("RGB" if color == "rgb" else "L"))
 
 
 def _upright(image_HWC: Array, orientation: int) -> Array:

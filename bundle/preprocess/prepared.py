@@ -22,8 +22,26 @@ class ImageSource:
 
 
 @dataclass(frozen=True)
+class SeriesSource:
+    """The series as it came."""
+
+    num_steps: int
+
+
+@dataclass(frozen=True)
+class TextSource:
+    """The text as the model saw it: how many tokens were read, and whether that was all of it."""
+
+    num_tokens: int
+    truncated: bool
+
+
+Source = ImageSource | SeriesSource | TextSource
+
+
+@dataclass(frozen=True)
 class Prepared:
     """One input, ready to run: rows (no batch axis) by input name, and what decoding must know of the source."""
 
     tensors: Tensors
-    source: ImageSource
+    source: Source

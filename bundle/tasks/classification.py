@@ -9,9 +9,9 @@ import msgspec
 import numpy as np
 from pydantic import Field
 
-from bundle.preprocess import ImageSource
+from bundle.preprocess import Preprocess, Source
 from bundle.spec import Spec
-from bundle.tensors import Tensors, TensorSpec
+from bundle.tensors import Tensors, TensorSpec, max_abs_error
 
 NUM_SCORE_BINS = 10
 TOP_K_HELP = "how many of the best labels to list; clipped to the number of labels"
@@ -58,7 +58,7 @@ class ClassificationTask:
         self._labels = parameters.labels
         self._default_top_k = parameters.default_top_k
 
-    def output_specs(self) -> tuple[TensorSpec, ...]:
+    def output_specs(self, preprocess: Preprocess) -> tuple[TensorSpec, ...]:
         """`scores`, one column a label."""
         return (TensorSpec(name="scores", dtype="float32", shape=("batch", len(self._labels))),)
 
@@ -66,13 +66,17 @@ class ClassificationTask:
         """All labels, up to a hundred."""
         return ClassificationOptions(top_k=min(len(self._labels), MAX_GOLDEN_LABELS))
 
-    def decode(self, outputs: Tensors, source: ImageSource, options: ClassificationOptions) -> Classification:
+    def decode(self, outputs: Tensors, source: Source, options: ClassificationOptions) -> Classification:
         """The best labels of one row of scores; equal scores keep the order of the labels."""
         scores = outputs["scores"]
         k = min(options.top_k or self._default_top_k, len(self._labels))
         order = np.argsort(-scores, kind="stable")[:k].tolist()
         top_k = tuple(LabelScore(self._labels[i], float(scores[i])) for i in order)
         return Classification(top_k[0].label, top_k[0].score, top_k)
+
+    def differences(self, expected: Tensors, got: Tensors) -> dict[str, float]:
+        """Largest error of a score."""
+        return {"scores": max_abs_error(expected["scores"], got["scores"])}
 
     def agree(self, expected: Classification, got: Classification, atol: float) -> str | None:
         """Same best label, unless the expected scores of both lie within what two errors of `atol` can swap.

@@ -4,7 +4,7 @@ from typing import Any, ClassVar, Protocol, TypeVar
 
 import msgspec
 
-from bundle.preprocess import ImageSource
+from bundle.preprocess import Preprocess
 from bundle.tensors import Tensors, TensorSpec
 
 OptionsT = TypeVar("OptionsT", bound=msgspec.Struct)
@@ -20,15 +20,15 @@ class Task(Protocol[OptionsT, ResultT]):
 
     def __init__(self, parameters: Any) -> None: ...
 
-    def output_specs(self) -> tuple[TensorSpec, ...]:
-        """Tensors a graph must give for this task, with named axes."""
+    def output_specs(self, preprocess: Preprocess) -> tuple[TensorSpec, ...]:
+        """Tensors a graph must give for this task, with named axes; some have the size of what was prepared."""
         ...
 
     def golden_options(self) -> OptionsT:
         """Options that show as much of the answer as a golden sample should hold."""
         ...
 
-    def decode(self, outputs: Tensors, source: ImageSource, options: OptionsT) -> ResultT:
+    def decode(self, outputs: Tensors, source: Any, options: OptionsT) -> ResultT:
         """Turn one row of outputs into the answer a user sees."""
         ...
 
@@ -36,6 +36,14 @@ class Task(Protocol[OptionsT, ResultT]):
         """None where two answers are the same to a user; otherwise what differs.
 
         `atol` is the error that the artefact's scores may have; an answer that flips within it is a tie.
+        """
+        ...
+
+    def differences(self, expected: Tensors, got: Tensors) -> dict[str, float]:
+        """How far one row of outputs is from another, by output name, in the unit of `atol`; infinite for other shapes.
+
+        For plain scores the largest absolute error. Where rows may change places or ties may flip, the task says
+        what counts.
         """
         ...
 

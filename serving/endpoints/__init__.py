@@ -3,11 +3,11 @@
 Knows tasks' option and result types. Knows nothing of engines.
 """
 
-from serving.endpoints.classification import CLASSIFY
+from serving.endpoints import classification
 from serving.endpoints.endpoint import Endpoint
 
 ENDPOINTS: dict[str, Endpoint] = {
-    "image-classification": CLASSIFY,
+    "image-classification": classification.ENDPOINT,
 }
 """Task id -> its endpoint."""
 

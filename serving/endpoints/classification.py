@@ -1,14 +1,15 @@
 """`POST /v1/classify`: pictures in, labels out."""
 
-from bundle.preprocess.image import FORMATS
 from bundle.tasks.classification import Classification, ClassificationOptions
 from serving.endpoints.endpoint import Endpoint
+from serving.media import IMAGES
 
-CLASSIFY = Endpoint(
+ENDPOINT = Endpoint(
     path="/v1/classify",
     task="image-classification",
     summary="Classify pictures",
-    accepts=tuple(FORMATS.values()),
+    medium=IMAGES,
     options_type=ClassificationOptions,
     result_type=Classification,
+    example="top_k=3",
 )

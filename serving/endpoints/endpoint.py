@@ -5,19 +5,24 @@ Knows HTTP, inputs, the repository and the pool. Knows nothing of what a task me
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
 from bundle.errors import BadInput
+from bundle.preprocess import Limits
+from runtime.predictor import Predictor
 from serving.inputs import InputLimits, read_inputs
+from serving.media import Medium
 from serving.metrics import Metrics
 from serving.pool import Pool
 from serving.repository import ModelRepository
 
 StructT = TypeVar("StructT", bound=msgspec.Struct)
+Render = Callable[[bytes, Any, Limits], bytes]
+"""(raw input, prediction, limits) -> a PNG file."""
 
 
 @dataclass(frozen=True)
@@ -27,12 +32,16 @@ class Endpoint:
     path: str
     task: str
     summary: str
-    accepts: tuple[str, ...]
-    """Media types of a raw body."""
+    medium: Medium
+    """What kind of input it takes."""
     options_type: type[msgspec.Struct]
     """What a caller may choose, as query parameters."""
     result_type: type[msgspec.Struct]
     """One prediction."""
+    render: Render | None = None
+    """Draws one prediction on its input, for `?format=png`; the options then have a field `format`."""
+    example: str = ""
+    """A query that shows what it can do."""
 
     @property
     def answer_type(self) -> type[msgspec.Struct]:
@@ -56,20 +65,40 @@ def handler(
     async def answer(request: Request) -> Response:
         selection, options = read_query(dict(request.query_params), endpoint.options_type)
         predictor = models.find(endpoint.task, selection.model, selection.version)
-        name, version = predictor.manifest.name, predictor.manifest.version
+        name = predictor.manifest.name
         with metrics.phase(name, "parse"):
-            raws = await read_inputs(request, endpoint.accepts, limits)
+            raws = await read_inputs(request, endpoint.medium, limits)
         with metrics.phase(name, "prepare"):
             prepared = await pool.prepare(predictor, raws)
         with metrics.phase(name, "compute"):
             outputs = await pool.compute(predictor, [one.tensors for one in prepared])
+
+        def finish() -> Response:
+            pairs = zip(outputs, prepared, strict=True)
+            predictions = [predictor.decode(row, one, options) for row, one in pairs]
+            if endpoint.render is not None and options.format == "png":  # type: ignore[attr-defined]
+                return _picture(endpoint.render, raws, predictions, predictor.limits)
+            return _document(predictor, predictions)
+
         with metrics.phase(name, "decode"):
-            predictions = [predictor.decode(row, one, options) for row, one in zip(outputs, prepared, strict=True)]
-            body = msgspec.json.encode({"model": name, "version": version, "predictions": predictions})
-        metrics.count_instances(name, len(predictions))
-        return Response(body, media_type="application/json")
+            # Answers that can be drawn hold whole pictures, and encoding those must not hold up other requests.
+            response = finish() if endpoint.render is None else await pool.run(finish)
+        metrics.count_instances(name, len(prepared))
+        return response
 
     return answer
+
+
+def _document(predictor: Predictor, predictions: list[msgspec.Struct]) -> Response:
+    manifest = predictor.manifest
+    body = msgspec.json.encode({"model": manifest.name, "version": manifest.version, "predictions": predictions})
+    return Response(body, media_type="application/json")
+
+
+def _picture(render: Render, raws: list[bytes], predictions: list[msgspec.Struct], limits: Limits) -> Response:
+    if len(raws) != 1:
+        raise BadInput(f"format=png answers with one picture, and the request holds {len(raws)} inputs; send one")
+    return Response(render(raws[0], predictions[0], limits), media_type="image/png")
 
 
 def read_query(query: dict[str, str], options_type: type[msgspec.Struct]) -> tuple[Selection, msgspec.Struct]:

@@ -35,7 +35,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[obj
 @pytest.mark.parametrize(
     "line",
     [
-        "fake version 1: image-classification, 3 labels",
+        "fake version 1: image-classification",
         "from recipe fake, data fake, commit unknown",
         f"fp32 ({FAKE_FILE}, served by default): by tests/builders.py",
         "  accuracy on 3 test samples: artefact 1.0000, checkpoint 1.0000",

@@ -1,13 +1,23 @@
 """Small real runtimes that show what a Predictor asks of them."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 
+from bundle.manifest import Manifest
+from bundle.preprocess import load_preprocess
 from bundle.tensors import Array, Tensors, TensorSpec
+from runtime.predictor import Predictor
+from runtime.runtime import Runtime
 
 IMAGE = (TensorSpec(name="image", dtype="uint8", shape=("batch", "height", "width", 3)),)
 SCORES = (TensorSpec(name="scores", dtype="float32", shape=("batch", 3)),)
+
+
+def predictor_around(manifest: Manifest, runtime: Runtime) -> Predictor:
+    """A predictor whose preparing needs no files."""
+    return Predictor(manifest, runtime, load_preprocess(manifest.preprocess, Path()))
 
 
 class RecordingRuntime:

@@ -16,7 +16,7 @@ from bundle.tensors import Tensors
 from runtime.fake import FakeRuntime
 from runtime.predictor import Predictor, load_predictor
 from tests.builders import png, write_fake_bundle
-from tests.runtime.stand_ins import RecordingRuntime, scores_of
+from tests.runtime.stand_ins import RecordingRuntime, predictor_around, scores_of
 
 
 @pytest.fixture(scope="module")
@@ -32,20 +32,22 @@ def row(seed: int, height_px: int = 2, width_px: int = 2) -> Tensors:
 @pytest.mark.parametrize(("num_rows", "sizes"), [(1, [1]), (4, [4]), (5, [4, 1]), (10, [4, 4, 2])])
 def test_a_batch_never_exceeds_the_largest_that_is_proven(bundle: Bundle, num_rows: int, sizes: list[int]) -> None:
     runtime = RecordingRuntime()
-    Predictor(bundle.manifest, runtime).run([row(i) for i in range(num_rows)])
+    predictor_around(bundle.manifest, runtime).run([row(i) for i in range(num_rows)])
     assert [shape[0] for shape in runtime.shapes] == sizes
 
 
 def test_no_rows_are_no_batch(bundle: Bundle) -> None:
     runtime = RecordingRuntime()
-    assert Predictor(bundle.manifest, runtime).run([]) == []
+    assert predictor_around(bundle.manifest, runtime).run([]) == []
     assert runtime.shapes == []
 
 
 def test_rows_of_unlike_shape_never_share_a_batch(bundle: Bundle) -> None:
     runtime = RecordingRuntime()
-    Predictor(bundle.manifest, runtime).run([row(0, 2, 2), row(1, 2, 2), row(2, 3, 2), row(3, 2, 3), row(4, 2, 2)])
-    assert runtime.shapes == [(2, 2, 2, 3), (1, 3, 2, 3), (1, 2, 3, 3), (1, 2, 2, 3)]
+    predictor_around(bundle.manifest, runtime).run(
+        [row(0, 2, 2), row(1, 2, 2), row(2, 3, 2), row(3, 2, 3), row(4, 2, 2)]
+    )
+    assert runtime.shapes == [(3, 2, 2, 3), (1, 3, 2, 3), (1, 2, 3, 3)]
 
 
 @given(sides=st.lists(st.tuples(st.integers(1, 3), st.integers(1, 3)), max_size=15))
@@ -53,7 +55,7 @@ def test_rows_of_unlike_shape_never_share_a_batch(bundle: Bundle) -> None:
 def test_every_row_gets_its_own_outputs_in_order(bundle: Bundle, sides: list[tuple[int, int]]) -> None:
     runtime = RecordingRuntime()
     rows = [row(i, *side) for i, side in enumerate(sides)]
-    outputs = Predictor(bundle.manifest, runtime).run(rows)
+    outputs = predictor_around(bundle.manifest, runtime).run(rows)
     assert [got["scores"].tolist() for got in outputs] == [scores_of(one["image"]).tolist() for one in rows]
     assert all(shape[0] <= bundle.manifest.max_batch_size for shape in runtime.shapes)
 

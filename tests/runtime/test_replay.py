@@ -14,11 +14,11 @@ from bundle.golden import Golden
 from bundle.manifest import Manifest
 from bundle.store import open_bundle
 from bundle.tasks.classification import Classification, LabelScore
-from bundle.tensors import Array
+from bundle.tensors import Array, max_abs_error
 from runtime.predictor import Predictor, load_predictor
-from runtime.replay import max_abs_error, replay
+from runtime.replay import replay
 from tests.builders import png, write_fake_bundle
-from tests.runtime.stand_ins import FixedRuntime
+from tests.runtime.stand_ins import FixedRuntime, predictor_around
 
 SCORES = (0.625, 0.25, 0.125)
 ANSWER = Classification("cat", 0.625, (LabelScore("cat", 0.625), LabelScore("dog", 0.25), LabelScore("owl", 0.125)))
@@ -33,7 +33,7 @@ def manifest(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
 @pytest.fixture
 def predictor(manifest: Manifest) -> Predictor:
     """Says cat, whatever the picture."""
-    return Predictor(manifest, FixedRuntime(SCORES))
+    return predictor_around(manifest, FixedRuntime(SCORES))
 
 
 @pytest.fixture
@@ -84,13 +84,13 @@ def test_outputs_of_another_shape_are_told(predictor: Predictor, samples: list[G
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_outputs_that_are_no_numbers_never_pass(manifest: Manifest, samples: list[Golden], value: float) -> None:
-    broken = Predictor(manifest, FixedRuntime((value, 0.0, 0.0)))
+    broken = predictor_around(manifest, FixedRuntime((value, 0.0, 0.0)))
     assert "golden sample 0 alone: output 'scores': error inf" in parity_error(broken, samples)
 
 
 def test_an_engine_that_differs_in_a_batch_is_told(manifest: Manifest, samples: list[Golden]) -> None:
     drifting = FixedRuntime(SCORES, in_a_batch=lambda scores, num_rows: scores + 0.1 * (num_rows - 1))
-    message = parity_error(Predictor(manifest, drifting), samples)
+    message = parity_error(predictor_around(manifest, drifting), samples)
     assert message.startswith("golden sample 0 in a batch: output 'scores': error 0.2")
 
 

@@ -26,6 +26,7 @@ async def test_a_model_is_listed_with_what_a_caller_and_an_auditor_need(reposito
                 "state": "ready",
                 "task": "image-classification",
                 "labels": list(LABELS),
+                "decode": {"kind": "classification", "labels": list(LABELS), "default_top_k": 5},
                 "input": {"kind": "image-resize", "height_px": 8, "width_px": 8, "color": "rgb"},
                 "max_batch_size": 4,
                 "artefact": "fp32",
@@ -33,6 +34,7 @@ async def test_a_model_is_listed_with_what_a_caller_and_an_auditor_need(reposito
                     "fp32": {
                         "runtime": "fake",
                         "precision": "fp32",
+                        "proven_against": "the checkpoint it was exported from",
                         "metric": {"accuracy": {"artefact": 1.0, "checkpoint": 1.0}},
                         "num_test_samples": 3,
                         "checks": 6,

@@ -13,6 +13,7 @@ from runtime.predictor import Predictor, load_predictor
 from runtime.runtime import Runtime
 from serving.pool import Pool
 from tests.builders import png
+from tests.runtime.stand_ins import predictor_around
 
 SOON_S = 10  # far longer than anything here takes, far shorter than the test's own limit
 
@@ -77,7 +78,7 @@ async def test_rows_are_computed_as_the_predictor_computes_them(pool: Pool, pred
 async def test_the_event_loop_is_free_while_a_model_computes(
     pool: Pool, predictor: Predictor, waiting: Waiting
 ) -> None:
-    slow = Predictor(predictor.manifest, waiting)
+    slow = predictor_around(predictor.manifest, waiting)
     computing = asyncio.create_task(pool.compute(slow, [slow.prepare(png()).tensors]))
     while not waiting.entered.is_set():
         await asyncio.sleep(0.001)
@@ -92,7 +93,7 @@ async def test_as_many_run_at_once_as_there_are_threads(pool: Pool) -> None:
 
 
 async def test_closing_lets_running_calls_finish(predictor: Predictor, waiting: Waiting) -> None:
-    pool, slow = Pool(1), Predictor(predictor.manifest, waiting)
+    pool, slow = Pool(1), predictor_around(predictor.manifest, waiting)
     computing = asyncio.create_task(pool.compute(slow, [slow.prepare(png()).tensors]))
     while not waiting.entered.is_set():
         await asyncio.sleep(0.001)

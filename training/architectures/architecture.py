@@ -1,7 +1,7 @@
 """What every architecture's configuration can do: build the network, and give a tiny one for the conformance tests."""
 
 from abc import abstractmethod
-from typing import Self
+from typing import Any, ClassVar, Self
 
 from torch import nn
 
@@ -12,10 +12,12 @@ class ArchitectureConfig(Spec):
     """Sizes of a network; subclasses set `architecture` to their key in ARCHITECTURES."""
 
     architecture: str
+    tasks: ClassVar[tuple[str, ...]]
+    """Task ids whose losses and tails take what this network gives."""
 
     @abstractmethod
-    def build(self, in_channels: int, num_outputs: int) -> nn.Module:
-        """A network with fresh weights: float [batch, in_channels, height, width] -> logits [batch, num_outputs]."""
+    def build(self, preprocess: Any, num_outputs: int) -> nn.Module:
+        """A network with fresh weights, for what `preprocess` and the stem of its kind feed it."""
 
     @classmethod
     @abstractmethod

@@ -4,12 +4,13 @@ The VGG pattern (Simonyan and Zisserman 2014) with batch normalisation and a glo
 """
 
 from itertools import pairwise
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 import torch
 from pydantic import Field, PositiveInt
 from torch import nn
 
+from bundle.preprocess import ImageResize
 from training.architectures.architecture import ArchitectureConfig
 
 
@@ -17,12 +18,13 @@ class CnnConfig(ArchitectureConfig):
     """One stage a width; the picture is halved between stages."""
 
     architecture: Literal["cnn"] = "cnn"
+    tasks: ClassVar[tuple[str, ...]] = ("image-classification",)
     channels: tuple[PositiveInt, ...] = Field(default=(32, 64, 128), min_length=1)
     dropout: float = Field(default=0.2, ge=0, lt=1)
 
-    def build(self, in_channels: int, num_outputs: int) -> nn.Module:
-        """float [batch, in_channels, height, width] -> logits [batch, num_outputs]."""
-        return Cnn(self, in_channels, num_outputs)
+    def build(self, preprocess: ImageResize, num_outputs: int) -> nn.Module:
+        """float [batch, channels, height, width] -> logits [batch, num_outputs]."""
+        return Cnn(self, preprocess.channels, num_outputs)
 
     @classmethod
     def tiny(cls) -> Self:

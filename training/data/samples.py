@@ -47,6 +47,10 @@ class Samples(Protocol):
         """Where to find it, for messages."""
         ...
 
+    def stratum(self, index: int) -> int:
+        """What splits and golden samples keep in proportion: the label's index, or 0 where there is nothing such."""
+        ...
+
 
 @dataclass(frozen=True)
 class Splits:
@@ -63,8 +67,14 @@ class Splits:
         for samples in filter(None, (self.train, self.validation, self.test)):
             for i in range(len(samples)):
                 digest.update(samples.raw(i))
-                digest.update(repr(samples.target(i)).encode())
+                digest.update(_bytes(samples.target(i)))
         return digest.hexdigest()
+
+
+def _bytes(target: Any) -> bytes:
+    if isinstance(target, np.ndarray):  # whose repr leaves out the middle
+        return repr((target.dtype.str, target.shape)).encode() + target.tobytes()
+    return repr(target).encode()
 
 
 class DataConfig(Spec):
@@ -109,6 +119,10 @@ class ArrayImages:
         """Its place in the array."""
         return f"sample {index}"
 
+    def stratum(self, index: int) -> int:
+        """Index of the label."""
+        return self.target(index)
+
 
 @dataclass(frozen=True)
 class FileImages:
@@ -135,6 +149,10 @@ class FileImages:
     def name(self, index: int) -> str:
         """The file."""
         return str(self.paths[index])
+
+    def stratum(self, index: int) -> int:
+        """Index of the label."""
+        return self.target(index)
 
 
 @dataclass(frozen=True)
@@ -163,6 +181,10 @@ class Subset:
         """Where to find it."""
         return self.samples.name(self.indices[index])
 
+    def stratum(self, index: int) -> int:
+        """What is kept in proportion."""
+        return self.samples.stratum(self.indices[index])
+
 
 def train_and_validation(splits: Splits, share: float, seed: int) -> tuple[Samples, Samples]:
     """What a run learns from and what it chooses on: the validation split, or a share of train.
@@ -179,12 +201,12 @@ def train_and_validation(splits: Splits, share: float, seed: int) -> tuple[Sampl
 
 
 def hold_out(samples: Samples, share: float, seed: int) -> tuple[Subset, Subset]:
-    """Split into (rest, held out) at random, the same share of every target; each target keeps at least one in rest."""
-    targets = np.array([samples.target(i) for i in range(len(samples))])
+    """Split into (rest, held out) at random, the same share of every stratum; each keeps at least one in rest."""
+    strata = np.array([samples.stratum(i) for i in range(len(samples))])
     rng = np.random.default_rng(seed)
     held: list[int] = []
-    for target in np.unique(targets):
-        members = rng.permutation(np.flatnonzero(targets == target))
+    for stratum in np.unique(strata):
+        members = rng.permutation(np.flatnonzero(strata == stratum))
         held += members[: min(round(len(members) * share), len(members) - 1)].tolist()
     rest = np.setdiff1d(np.arange(len(samples)), held).tolist()
     return Subset(samples, rest), Subset(samples, sorted(held))

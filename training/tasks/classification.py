@@ -12,11 +12,16 @@ from torch.nn import functional
 from torchmetrics import Metric
 from torchmetrics.classification import MulticlassAccuracy
 
+from bundle.preprocess import ImageResize, Preprocess, Source
 from bundle.tasks import Decode
 from bundle.tasks.classification import Classification, ClassificationDecode
 from bundle.tensors import Array
+from training.augment import build_augment
+from training.config import Augment
 from training.data.prepared import PreparedSplit
+from training.data.samples import Samples
 from training.figures import draw_confusion
+from training.graph import Graph
 
 MAX_BASELINE_SAMPLES = 10_000  # logistic regression on more takes minutes and moves the figure by about a point
 
@@ -24,20 +29,31 @@ MAX_BASELINE_SAMPLES = 10_000  # logistic regression on more takes minutes and m
 class ClassificationTraining:
     """One label a sample; targets are label indices."""
 
-    metric_name = "accuracy"
+    metric_name = validation_metric_name = "accuracy"
     better: Literal["max", "min"] = "max"
+    validation_better: Literal["max", "min"] = "max"
 
-    def __init__(self, labels: tuple[str, ...]) -> None:
+    def __init__(self, labels: tuple[str, ...], preprocess: Preprocess) -> None:
         self.labels = labels
         self.num_outputs = len(labels)
+        self.preprocess = preprocess
 
-    def decode_parameters(self) -> Decode:
+    def finish(self, graph: Graph, train: PreparedSplit, validation: PreparedSplit) -> Decode:
         """The labels, in the order of the scores."""
         return ClassificationDecode(labels=self.labels)
 
     def tail(self) -> nn.Module:
         """logits -> `scores`, float [batch, labels], each row summing to 1."""
         return nn.Softmax(dim=1)
+
+    def prepare_target(self, target: int, source: Source) -> int:
+        """A label is a label at any size."""
+        return target
+
+    def augment(self, config: Augment) -> nn.Module | None:
+        """Random changes to the pictures; labels stay."""
+        assert isinstance(self.preprocess, ImageResize)  # noqa: S101 - the architecture's tasks say so
+        return build_augment(config, self.preprocess.height_px, self.preprocess.width_px, "label")
 
     def stack_targets(self, targets: list[Any]) -> torch.Tensor:
         """int64 [batch]."""
@@ -49,11 +65,12 @@ class ClassificationTraining:
 
     def new_metric(self) -> Metric:
         """Share of samples whose best score is the right label's (micro average: every sample counts the same)."""
-        return MulticlassAccuracy(num_classes=self.num_outputs, average="micro")
+        return Accuracy(num_classes=self.num_outputs, average="micro")
 
-    def score(self, answers: Sequence[Classification], targets: list[int]) -> float:
+    def score(self, answers: Sequence[Classification], targets: list[int]) -> dict[str, float]:
         """Share of answers whose label is the target's."""
-        return sum(answer.label == self.labels[i] for answer, i in zip(answers, targets, strict=True)) / len(targets)
+        right = sum(answer.label == self.labels[i] for answer, i in zip(answers, targets, strict=True))
+        return {"accuracy": right / len(targets)}
 
     def baseline(self, train: PreparedSplit, test: PreparedSplit) -> dict[str, float]:
         """Always the commonest label; logistic regression on the pixels of the first samples."""
@@ -66,12 +83,22 @@ class ClassificationTraining:
             "logistic_regression": float(model.score(_pixels(test), targets)),
         }
 
-    def draw(self, folder: Path, outputs: Array, targets: list[Any]) -> None:
+    def draw(self, folder: Path, samples: Samples, answers: Sequence[Classification]) -> None:
         """confusion_matrix.png of the test split."""
+        index = {label: i for i, label in enumerate(self.labels)}
         counts = np.zeros((self.num_outputs, self.num_outputs), dtype=np.int64)
-        np.add.at(counts, (np.array(targets), outputs.argmax(axis=1)), 1)
+        for i, answer in enumerate(answers):
+            counts[samples.target(i), index[answer.label]] += 1
         draw_confusion(folder / "confusion_matrix.png", counts, self.labels)
 
 
+class Accuracy(MulticlassAccuracy):
+    """Accuracy of served scores."""
+
+    def update(self, outputs: tuple[torch.Tensor, ...], targets: torch.Tensor) -> None:
+        """Count one batch; `outputs` is (scores [batch, labels],)."""
+        super().update(outputs[0], targets)
+
+
 def _pixels(split: PreparedSplit) -> Array:
-    return (split.inputs.reshape(len(split), -1).numpy() / 255).astype(np.float32)
+    return (split.inputs[0].reshape(len(split), -1).numpy() / 255).astype(np.float32)

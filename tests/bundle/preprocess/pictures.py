@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from bundle.preprocess import ImageResize, Limits, prepare
+from bundle.preprocess import ImageResize, Limits
+from bundle.preprocess.image import prepare_image
 from bundle.tensors import Array
 
 HEIGHT_PX, WIDTH_PX = 32, 48
@@ -93,7 +94,7 @@ def pixels(
 ) -> Array:
     """What the product makes of a picture, by default in the size of the quarters."""
     spec = ImageResize.model_validate({"height_px": height_px, "width_px": width_px, "color": color})
-    return prepare(spec, raw, limits or Limits()).tensors["image"]
+    return prepare_image(spec, raw, limits or Limits()).tensors["image"]
 
 
 def max_difference(one: Array, other: Array | Image.Image) -> int:

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bundle.preprocess import PREPARE, ImageResize, ImageSource, Limits, prepare
+from bundle.preprocess import ImageResize, ImageSource, Limits
+from bundle.preprocess.image import prepare_image
 from bundle.tensors import Array
 from tests.builders import picture
 from tests.bundle.preprocess.pictures import (
@@ -132,7 +133,9 @@ def test_threads_side_by_side_give_the_same_pixels() -> None:
 
 def test_the_source_is_the_size_of_the_file_not_of_the_row() -> None:
     raw = encode(quarters(), "PNG")
-    assert prepare(ImageResize(height_px=5, width_px=6), raw, Limits()).source == ImageSource(height_px=32, width_px=48)
+    assert prepare_image(ImageResize(height_px=5, width_px=6), raw, Limits()).source == ImageSource(
+        height_px=32, width_px=48
+    )
 
 
 def photograph() -> Image.Image:
@@ -167,7 +170,7 @@ def test_a_photograph_decoded_smaller_is_the_photograph_averaged(name: str, fact
 
 def test_a_photograph_decoded_smaller_keeps_its_source_size_and_is_turned() -> None:
     raw = encode(photograph(), "JPEG", exif=oriented(6))
-    prepared = prepare(ImageResize(height_px=60, width_px=40), raw, Limits())
+    prepared = prepare_image(ImageResize(height_px=60, width_px=40), raw, Limits())
     upright = cv2.resize(np.asarray(photograph().transpose(Image.Transpose.ROTATE_270)), (40, 60), None, 0, 0, 3)
     assert prepared.source == ImageSource(height_px=768, width_px=512)
     assert np.abs(prepared.tensors["image"].astype(float) - upright).mean() < 2
@@ -206,7 +209,3 @@ def test_one_pixel_fills_the_whole_row(color: str) -> None:
 @pytest.mark.parametrize("size", [(1, 5000), (5000, 1)])
 def test_a_strip_of_one_pixel_is_stretched(size: tuple[int, int]) -> None:
     assert pixels(encode(Image.new("RGB", size, (200, 10, 30)), "PNG"), 8, 8)[4, 4].tolist() == [200, 10, 30]
-
-
-def test_every_kind_of_preprocessing_has_its_function() -> None:
-    assert PREPARE.keys() == {ImageResize(height_px=1, width_px=1).kind}

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from bundle.preprocess import ImageResize, ImageSource, Limits, prepare
+from bundle.preprocess import ImageResize, ImageSource, Limits
+from bundle.preprocess.image import prepare_image
 from tests.bundle.preprocess.pictures import (
     encode,
     encode_animation,
@@ -57,7 +58,7 @@ def test_a_turned_or_mirrored_picture_is_made_upright(name: str, orientation: in
 def test_the_source_has_the_upright_size(name: str, orientation: int) -> None:
     raw = TURNED[name](oriented(orientation))
     expected = upright(raw)
-    source = prepare(ImageResize(height_px=4, width_px=4), raw, Limits()).source
+    source = prepare_image(ImageResize(height_px=4, width_px=4), raw, Limits()).source
     assert source == ImageSource(height_px=expected.height, width_px=expected.width)
 
 

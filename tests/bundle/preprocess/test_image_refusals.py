@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from bundle.errors import BadInput, InputTooLarge
-from bundle.preprocess import ImageResize, Limits, prepare
-from bundle.preprocess.image import read_header
+from bundle.preprocess import ImageResize, Limits
+from bundle.preprocess.image import prepare_image, read_header
 from bundle.tensors import Array
 from tests.bundle.preprocess.pictures import EVERY, encode, encode_animation, pixels, png_header, quarters
 
@@ -25,7 +25,7 @@ OF_PILLOW = pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow warns of
 
 def refusal(raw: bytes, limits: Limits | None = None) -> str:
     with pytest.raises(BadInput) as caught:
-        prepare(SPEC, raw, limits or Limits())
+        prepare_image(SPEC, raw, limits or Limits())
     return str(caught.value)
 
 
@@ -58,16 +58,16 @@ def test_a_signature_and_nothing_behind_it_is_refused(raw: bytes) -> None:
 
 def test_as_many_bytes_as_the_limit_are_read_and_one_more_is_refused() -> None:
     raw = encode(quarters(), "PNG")
-    prepare(SPEC, raw, Limits(max_bytes=len(raw)))
+    prepare_image(SPEC, raw, Limits(max_bytes=len(raw)))
     with pytest.raises(InputTooLarge, match=f"has {len(raw)} bytes; at most {len(raw) - 1} are read"):
-        prepare(SPEC, raw, Limits(max_bytes=len(raw) - 1))
+        prepare_image(SPEC, raw, Limits(max_bytes=len(raw) - 1))
 
 
 def test_as_many_pixels_as_the_limit_are_decoded_and_one_more_is_refused() -> None:
     raw = encode(quarters(), "PNG")
-    prepare(SPEC, raw, Limits(max_pixels=32 * 48))
+    prepare_image(SPEC, raw, Limits(max_pixels=32 * 48))
     with pytest.raises(InputTooLarge, match="is 48 x 32 pixels; at most 1535 pixels are decoded"):
-        prepare(SPEC, raw, Limits(max_pixels=32 * 48 - 1))
+        prepare_image(SPEC, raw, Limits(max_pixels=32 * 48 - 1))
 
 
 def patched(raw: bytes, at: int, content: bytes) -> bytes:
@@ -103,7 +103,7 @@ HUGE = {
 def test_a_huge_picture_costs_nothing(name: str) -> None:
     start_s = time.perf_counter()
     with pytest.raises(InputTooLarge):
-        prepare(SPEC, HUGE[name], Limits())
+        prepare_image(SPEC, HUGE[name], Limits())
     assert time.perf_counter() - start_s < 0.5
 
 
@@ -136,7 +136,7 @@ def test_half_a_file_is_refused(name: str) -> None:
 def pixels_or_refusal(raw: bytes, spec: ImageResize = QUARTERS) -> Array | str:
     """Nothing but BadInput may come out instead of pixels."""
     try:
-        return prepare(spec, raw, Limits(max_pixels=100_000)).tensors["image"]
+        return prepare_image(spec, raw, Limits(max_pixels=100_000)).tensors["image"]
     except BadInput as refused:
         return str(refused)
 

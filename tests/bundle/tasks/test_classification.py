@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from pydantic import ValidationError
 
-from bundle.preprocess import ImageSource
+from bundle.preprocess import ImageResize, ImageSource
 from bundle.tasks import TASKS
 from bundle.tasks.classification import (
     MAX_GOLDEN_LABELS,
@@ -140,7 +140,8 @@ def test_a_score_that_rounding_put_above_one_is_counted_too() -> None:
 
 
 def test_the_graph_must_give_one_score_a_label() -> None:
-    assert task().output_specs() == (TensorSpec(name="scores", dtype="float32", shape=("batch", 4)),)
+    expected = (TensorSpec(name="scores", dtype="float32", shape=("batch", 4)),)
+    assert task().output_specs(ImageResize(height_px=8, width_px=8)) == expected
 
 
 @pytest.mark.parametrize(("num_labels", "shown"), [(2, 2), (MAX_GOLDEN_LABELS, 100), (1000, 100)])

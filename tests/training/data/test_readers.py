@@ -11,7 +11,8 @@ import pytest
 pytest.importorskip("torch", reason="training needs torch")
 
 from bundle.errors import DataError
-from bundle.preprocess import ImageResize, Limits, prepare
+from bundle.preprocess import ImageResize, Limits
+from bundle.preprocess.image import prepare_image
 from tests.builders import picture, png
 from training.data.digits import Digits
 from training.data.idx import read_idx
@@ -64,7 +65,7 @@ def test_digits_are_split_once_whatever_the_seed() -> None:
 def test_arrays_come_out_of_the_png_as_they_went_in() -> None:
     image = picture(height_px=8, width_px=8)
     samples = ArrayImages(image[None], np.array([3]))
-    prepared = prepare(ImageResize(height_px=8, width_px=8), samples.raw(0), Limits())
+    prepared = prepare_image(ImageResize(height_px=8, width_px=8), samples.raw(0), Limits())
     assert np.array_equal(prepared.tensors["image"], image)
     assert (samples.target(0), samples.media_type(0)) == (3, "image/png")
 
@@ -133,7 +134,7 @@ def test_a_prepared_split_is_what_serving_would_prepare() -> None:
     split = PreparedSplit(samples, spec)
     assert split.inputs.shape == (359, 8, 8, 1)
     for i in (0, 100, 358):
-        assert np.array_equal(split.inputs[i].numpy(), prepare(spec, samples.raw(i), Limits()).tensors["image"])
+        assert np.array_equal(split.inputs[i].numpy(), prepare_image(spec, samples.raw(i), Limits()).tensors["image"])
     inputs, targets = split.__getitems__([5, 2])
     assert np.array_equal(inputs[1], split.inputs[2])
     assert targets == [samples.target(5), samples.target(2)]

@@ -1,0 +1,132 @@
+"""Prove a drafted bundle's artefacts, drop those that fail or gain nothing, choose the fastest of the rest.
+
+The reference artefact must hold every limit, or there is no bundle. Knows a draft, its files and whose answers they
+must give. Knows nothing of where either came from.
+"""
+
+import platform
+import sys
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from bundle.errors import ParityError
+from bundle.evidence import Evidence, Latency
+from bundle.golden import Golden, read_golden
+from bundle.manifest import Artefact, LeftOut, Manifest
+from bundle.preprocess import Prepare, load_preprocess
+from bundle.tasks import TASKS
+from export.artefacts import REFERENCE
+from export.evaluate import Evaluation, Reference, check_evaluation, evaluate
+from export.latency import measure, speed_up
+from export.parity import Cases, check_parity, golden_cases, noise_cases
+from export.tolerance import tolerance
+from runtime.predictor import Predictor
+from runtime.replay import replay
+from runtime.runtime import Runtime, runtime_class
+from training.results import this_machine
+
+LATENCY_BATCHES = (1, 8, 32)
+MIN_SPEED_UP = 1.05  # what two measurements of one artefact differ by on a busy machine is not a speed-up
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What every artefact of this draft is held to."""
+
+    draft: Manifest
+    reference: Reference
+    prepare: Prepare
+    golden: list[Golden]
+    cases: list[Cases]
+    want: Evaluation
+
+
+def prove(draft: Manifest, folder: Path, reference: Reference) -> Manifest:
+    """The draft with evidence for every artefact that stays; files of those that do not are removed.
+
+    Raises:
+        ParityError: the fp32 artefact does not give the reference's answers.
+    """
+    runtimes: dict[str, Runtime] = {
+        name: runtime_class(artefact.runtime)(folder / artefact.file, "cpu", 1)
+        for name, artefact in draft.artefacts.items()
+    }
+    proof = _prepare_proof(draft, folder, reference)
+    batches = [size for size in LATENCY_BATCHES if size <= draft.max_batch_size]
+    latencies = measure(runtimes, [sample.inputs for sample in proof.golden], batches)
+    proven: dict[str, Artefact] = {}
+    left_out: list[LeftOut] = list(draft.left_out)
+    for name, artefact in draft.artefacts.items():
+        try:
+            _gains(name, latencies)
+            evidence = _evidence(proof, artefact, runtimes[name], latencies[name])
+        except ParityError as cause:
+            if name == REFERENCE:
+                raise ParityError(f"{artefact.file}: {cause}") from None
+            say(f"{name}: left out: {cause}")
+            (folder / artefact.file).unlink()
+            left_out.append(LeftOut(artefact=name, reason=str(cause)))
+            continue
+        say(f"{name}: proven; {reference.metric_name} {evidence.metric['artefact']:.4f}, {_ms(latencies[name])}")
+        proven[name] = artefact.model_copy(update={"evidence": evidence})
+    return draft.model_copy(
+        update={
+            "artefacts": proven,
+            "default_artefact": max(proven, key=lambda name: speed_up(latencies[REFERENCE], latencies[name])),
+            "left_out": tuple(left_out),
+            "reference": TASKS[draft.task](draft.decode).summarise(list(proof.want.answers)),
+        }
+    )
+
+
+def _prepare_proof(draft: Manifest, folder: Path, reference: Reference) -> Proof:
+    golden = read_golden(folder, draft)
+    prepare = load_preprocess(draft.preprocess, folder)
+    say(f"asking {reference.what} for its answers to {len(reference.samples)} test samples")
+    want = evaluate(reference, reference.compute, prepare, TASKS[draft.task](draft.decode))
+    cases = [golden_cases(golden), noise_cases(draft, golden, reference.compute)]
+    return Proof(draft, reference, prepare, golden, cases, want)
+
+
+def _gains(name: str, latencies: dict[str, dict[int, float]]) -> None:
+    gain = speed_up(latencies[REFERENCE], latencies[name])
+    if name != REFERENCE and gain < MIN_SPEED_UP:
+        raise ParityError(
+            f"no faster than {REFERENCE}: {gain:.2f}x ({_ms(latencies[name])} against {_ms(latencies[REFERENCE])})"
+        )
+
+
+def _evidence(proof: Proof, artefact: Artefact, runtime: Runtime, median_ms: dict[int, float]) -> Evidence:
+    """Prove one artefact: parity, golden samples through the whole path, then the whole test split."""
+    limits = tolerance(proof.draft.task, artefact.precision)
+    checks = check_parity(runtime, proof.draft, proof.cases, limits)
+    predictor = Predictor(proof.draft, runtime, proof.prepare)
+    replay(predictor, proof.golden, artefact.atol)
+    got = evaluate(proof.reference, predictor.run, proof.prepare, predictor.task)
+    checks += check_evaluation(predictor.task, proof.reference, proof.want, got, limits)
+    return Evidence(
+        sha256=proof.draft.files[artefact.file],
+        proven_against=proof.reference.what,
+        runtime=artefact.runtime,
+        device="cpu",
+        checks=tuple(checks),
+        metric_name=proof.reference.metric_name,
+        metric={"artefact": got.metric, "checkpoint": proof.want.metric},
+        num_test_samples=len(got.answers),
+        latency=Latency(threads=1, median_ms=median_ms),
+        measured_with={
+            "machine": this_machine(),
+            "python": platform.python_version(),
+            artefact.runtime: version(artefact.runtime),
+        },
+    )
+
+
+def _ms(latency: dict[int, float]) -> str:
+    return ", ".join(f"batch {size} {value:.3g} ms" for size, value in latency.items())
+
+
+def say(text: str) -> None:
+    """Tell the person who waits; standard output is for scripts."""
+    print(text, file=sys.stderr)
