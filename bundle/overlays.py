@@ -28,12 +28,13 @@ _FONT = cv2.FontFace("sans")
 def colours(count: int) -> tuple[RGB, ...]:
     """RGB colours that are easy to tell apart; the first ones stay the same however many are asked for.
 
-    Each is the farthest, in CIE L*a*b*, from those before it, among colours that are neither pale nor dark.
+    Each is the farthest, in CIE L*a*b*, from those before it, among colours that are neither pale, dark nor glaring.
     """
     steps = np.linspace(0, 255, 12).astype(np.uint8)
     grid_RGB = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), -1).reshape(1, -1, 3)
     lab = cv2.cvtColor(grid_RGB.astype(np.float32) / 255, cv2.COLOR_RGB2Lab)[0]
-    vivid = (lab[:, 0] > 35) & (lab[:, 0] < 88) & (np.hypot(lab[:, 1], lab[:, 2]) > 38)
+    chroma = np.hypot(lab[:, 1], lab[:, 2])
+    vivid = (lab[:, 0] > 42) & (lab[:, 0] < 86) & (chroma > 36) & (chroma < 88)
     rgb, lab = grid_RGB[0][vivid], lab[vivid]
     chosen = [int(np.argmin(np.abs(rgb.astype(int) - (30, 120, 230)).sum(axis=1)))]  # a blue to begin with
     distance = np.full(len(lab), np.inf)

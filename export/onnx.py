@@ -16,7 +16,6 @@ from torch import nn
 from bundle.errors import ParityError
 from bundle.tensors import TensorSpec
 
-
 OPSET = 20  # 23 and later emit an Attention op that TensorRT's parser does not build; see docs/adr/0005
 
 EXAMPLE_SIZES = {"batch": 2}  # an axis of 1 would be taken for a constant; equal sizes of two axes for one axis

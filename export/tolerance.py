@@ -50,6 +50,12 @@ SCORES = {
 
 TOLERANCES: dict[str, dict[str, Tolerance]] = {
     "image-classification": SCORES,
+    "image-segmentation": SCORES,
+    "object-detection": SCORES,
+    "anomaly-detection": SCORES,
+    "series-anomaly-detection": SCORES,
+    "text-classification": SCORES,
+    "sentence-embedding": SCORES,
 }
 """By task, then by precision: each task's `differences` has its own unit."""
 

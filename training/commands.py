@@ -12,6 +12,7 @@ from bundle.errors import RunError
 from bundle.spec import problems
 from training.config import TrainConfig
 from training.data.fetch import MIRROR_VARIABLE, PUBLIC, fetch
+from training.own_data import OWN_DATA, load_own_data
 from training.recipes import RECIPES, load_recipe
 from training.results import RESULTS_FILE, read_results, write_results
 from training.run import train
@@ -29,28 +30,43 @@ class TrainCommand:
 
 
 def train_command(arguments: list[str]) -> None:
-    """`modelyard train RECIPE [--out runs] [overrides]`."""
+    """`modelyard train RECIPE [--out runs] [overrides]`, or `modelyard train KIND --data ...` for data of one's own."""
     if not arguments or arguments[0].startswith("-"):
-        print("usage: modelyard train RECIPE [--out runs] [overrides]   (modelyard train RECIPE --help lists them)\n")
+        print("usage: modelyard train RECIPE [--out runs] [overrides]   (modelyard train RECIPE --help lists them)")
+        print(f"       modelyard train {'|'.join(OWN_DATA)} --data ... [overrides]\n")
         recipes_command([])
         sys.exit(0 if set(arguments) & {"-h", "--help"} else 2)
-    recipe = arguments[0]
-    config = load_recipe(recipe)()
+    name = arguments[0]
+    config, rest = (_look_at if name in OWN_DATA else _read_recipe)(name, arguments[1:])
     try:
-        command = tyro.cli(
-            TrainCommand, prog=f"modelyard train {recipe}", args=arguments[1:], default=TrainCommand(config=config)
-        )
+        command = tyro.cli(TrainCommand, prog=f"modelyard train {name}", args=rest, default=TrainCommand(config=config))
     except ValidationError as cause:  # tyro explains those of nested settings only
         raise RunError(problems(cause)) from None
-    folder = train(command.config, command.out, recipe)
+    folder = train(command.config, command.out, name)
     results = read_results(folder / RESULTS_FILE)
-    if command.config == config:
-        plain = results.model_copy(update={"command": f"modelyard train {recipe}"})  # where it lay is nobody's matter
-        write_results(command.results / f"{recipe}.json", plain)
-    figures = ", ".join(f"{name} {value:.4f}" for name, value in results.metrics.items())
-    baseline = ", ".join(f"{name} {value:.4f}" for name, value in results.baseline.items())
+    if name in RECIPES and command.config == config:
+        plain = results.model_copy(update={"command": f"modelyard train {name}"})  # where it lay is nobody's matter
+        write_results(command.results / f"{name}.json", plain)
+    figures = ", ".join(f"{metric} {value:.4f}" for metric, value in results.metrics.items())
+    baseline = ", ".join(f"{metric} {value:.4f}" for metric, value in results.baseline.items())
     print(f"test {figures} (baseline: {baseline}) after {results.seconds:.0f} s of training", file=sys.stderr)
     print(folder)
+
+
+def _read_recipe(name: str, arguments: list[str]) -> tuple[TrainConfig, list[str]]:
+    if name not in RECIPES:
+        raise RunError(
+            f"recipe '{name}' is not known; known are {', '.join(RECIPES)}; for data of one's own {', '.join(OWN_DATA)}"
+        )
+    return load_recipe(name)(), arguments
+
+
+def _look_at(kind: str, arguments: list[str]) -> tuple[TrainConfig, list[str]]:
+    """A configuration from the data; arguments that say nothing about the data are left for the overrides."""
+    try:
+        return tyro.cli(load_own_data(kind), prog=f"modelyard train {kind}", args=arguments, return_unknown_args=True)
+    except ValidationError as cause:
+        raise RunError(problems(cause)) from None
 
 
 def recipes_command(arguments: list[str]) -> None:

@@ -41,6 +41,8 @@ class Augment(Spec):
     """Turn by at most this much either way."""
     brightness: float = Field(default=0.0, ge=0)
     """Add up to this many standard deviations, either way."""
+    defects: float = Field(default=0.0, ge=0, le=1)
+    """Paint defects on this share of the pictures; anomaly detection only."""
     contrast: float = Field(default=0.0, ge=0, lt=1)
     """Multiply by 1 minus up to 1 plus this."""
 
@@ -62,6 +64,8 @@ class TrainConfig(Spec):
     num_epochs: int = Field(default=10, ge=1)
     patience_epochs: int = Field(default=10, ge=1)
     """Stop when the validation metric has not improved for this many epochs."""
+    balance_labels: bool = False
+    """Draw every label equally often, however rare it is."""
     label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     gradient_clip_norm: float = Field(default=1.0, gt=0)
     precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"

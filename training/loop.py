@@ -23,6 +23,7 @@ from training.data.prepared import PreparedSplit
 from training.graph import Graph, Inputs
 from training.history import History
 from training.resume import BEST, LAST, Keep, best_weights, resume_from
+from training.sampling import BalancedSampler
 from training.tasks import TrainingTask
 
 EPOCH_SEED_STRIDE = 1_000_003  # a prime far over any number of epochs: no two (seed, epoch) pairs meet
@@ -154,8 +155,11 @@ class Batches(L.LightningDataModule):
 
     def _loader(self, split: PreparedSplit, shuffle: bool) -> DataLoader:
         assert self.trainer is not None  # noqa: S101 - Lightning sets it before it asks for loaders
-        sampler: DistributedSampler[Any] = DistributedSampler(
-            split, self.trainer.world_size, self.trainer.global_rank, shuffle=shuffle, seed=self.config.seed
+        size, rank, seed = self.trainer.world_size, self.trainer.global_rank, self.config.seed
+        sampler: DistributedSampler[Any] = (
+            BalancedSampler(split, size, rank, seed)
+            if shuffle and self.config.balance_labels
+            else DistributedSampler(split, size, rank, shuffle=shuffle, seed=seed)
         )
         # A loader draws a number when it starts; from torch's own generator that would shift all that follow,
         # and at another place in a resumed run than in one that was not interrupted.

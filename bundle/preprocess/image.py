@@ -114,7 +114,7 @@ def prepare_image(spec: ImageResize, raw: bytes, limits: Limits) -> Prepared:
     header = read_header(raw, limits)
     wanted_px = max(spec.height_px, spec.width_px)  # either side: the picture may still be turned
     image_HWC = _upright(_decode(raw, header, spec.color, wanted_px), header.orientation)
-    source = _source(header)
+    source = upright_source(header)
     resized_HWC = _resize(image_HWC, spec.height_px, spec.width_px)
     return Prepared({"image": resized_HWC.reshape(spec.height_px, spec.width_px, spec.channels)}, source)
 
@@ -155,7 +155,8 @@ def read_header(raw: bytes, limits: Limits) -> Header:
         raise BadInput(f"the picture's header is damaged: {cause}") from None
 
 
-def _source(header: Header) -> ImageSource:
+def upright_source(header: Header) -> ImageSource:
+    """The size of a picture as a person sees it."""
     turned = header.orientation in (5, 6, 7, 8)
     size = (header.width_px, header.height_px) if turned else (header.height_px, header.width_px)
     return ImageSource(*size)

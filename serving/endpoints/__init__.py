@@ -3,11 +3,25 @@
 Knows tasks' option and result types. Knows nothing of engines.
 """
 
-from serving.endpoints import classification
+from serving.endpoints import (
+    anomaly,
+    classification,
+    detection,
+    segmentation,
+    sentence_embedding,
+    series_anomaly,
+    text_classification,
+)
 from serving.endpoints.endpoint import Endpoint
 
 ENDPOINTS: dict[str, Endpoint] = {
     "image-classification": classification.ENDPOINT,
+    "image-segmentation": segmentation.ENDPOINT,
+    "object-detection": detection.ENDPOINT,
+    "anomaly-detection": anomaly.ENDPOINT,
+    "series-anomaly-detection": series_anomaly.ENDPOINT,
+    "text-classification": text_classification.ENDPOINT,
+    "sentence-embedding": sentence_embedding.ENDPOINT,
 }
 """Task id -> its endpoint."""
 

@@ -10,6 +10,9 @@ from typing import Any
 
 import pytest
 
+from bundle.preprocess import ImageResize
+from bundle.tasks import TASKS
+
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("bundle", "runtime", "training", "export", "serving")
 MAX_MODULE_LINES = 320
@@ -99,5 +102,7 @@ def test_the_example_of_the_how_to_is_an_architecture() -> None:
     assert block
     names: dict[str, Any] = {"__name__": "example"}
     exec(textwrap.dedent(block[1]), names)  # noqa: S102 - our own page
-    network = names["StridedConfig"].tiny().build(3, 5)
+    config = names["StridedConfig"].tiny()
+    assert set(config.tasks) <= set(TASKS)
+    network = config.build(ImageResize(height_px=17, width_px=20), 5)
     assert network(torch.randn(2, 3, 17, 20)).shape == (2, 5)

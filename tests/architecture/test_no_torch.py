@@ -7,7 +7,10 @@ from pathlib import Path
 
 from tests.builders import png, write_fake_bundle
 
-BLOCKED = ("torch", "lightning", "torchmetrics", "kornia", "onnx", "onnxscript", "sklearn", "matplotlib")
+BLOCKED = (
+    "torch", "lightning", "torchmetrics", "kornia", "onnx", "onnxscript", "sklearn", "matplotlib", "pycocotools",
+    "transformers",
+)  # fmt: skip
 
 SERVE_ONE = f"""
 import sys
@@ -30,7 +33,7 @@ async def main():
 asyncio.run(main())
 """
 
-HEAVY = ("torch", "lightning", "onnxruntime", "fastapi", "cv2", "numpy", "pydantic")
+HEAVY = ("torch", "lightning", "onnxruntime", "fastapi", "cv2", "numpy", "pydantic", "tokenizers", "transformers")
 
 
 def test_serving_answers_without_torch(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from bundle.errors import RuntimeFailed
+from bundle.preprocess import ImageResize
 from bundle.tensors import TensorSpec
 from runtime.fake import write_fake
 from runtime.runtime import RUNTIMES, Runtime, runtime_class
@@ -21,7 +22,9 @@ def write_onnx(path: Path, inputs: tuple[TensorSpec, ...], outputs: tuple[Tensor
     from training.graph import Graph, ImageStem
 
     torch.manual_seed(0)
-    graph = Graph(ImageStem(3), CnnConfig.tiny().build(3, 3), torch.nn.Softmax(dim=1))
+    graph = Graph(
+        ImageStem(3), CnnConfig.tiny().build(ImageResize(height_px=8, width_px=8), 3), torch.nn.Softmax(dim=1)
+    )
     export_onnx(graph, inputs, outputs, path)
 
 

@@ -1,5 +1,6 @@
 """From run to bundle: whole, proven, honest about what was left out; or an error and nothing on disk."""
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -11,15 +12,25 @@ pytest.importorskip("torch", reason="export needs torch")
 
 import onnx
 
-from bundle.errors import DataError, ModelyardError, ParityError, RunError
+from bundle.errors import BundleError, DataError, ModelyardError, ParityError, RunError
 from bundle.evidence import REQUIRED_CHECKS
-from bundle.store import Bundle, open_bundle
-from export import package, tolerance
-from export.package import export_run
+from bundle.manifest import digest_of
+from bundle.store import Bundle, open_bundle, staging
+from bundle.tensors import Tensors
+from export import artefacts, package, prove
+from export.evaluate import Reference
+from export.package import export_run, publish
+from export.parity import noise_cases
+from export.tolerance import TOLERANCES, tolerance
 from modelyard import main
 from runtime.predictor import load_predictor
 from runtime.replay import replay
+from training.answers import checkpoint_compute
 from training.checkpoint import load_checkpoint
+from training.data.samples import Subset
+from training.tasks import training_task
+
+TASK = "image-classification"
 
 
 def left_behind(repository: Path) -> list[Path]:
@@ -98,8 +109,8 @@ def test_the_next_export_is_the_next_version_with_the_same_graph(tiny_run: Path,
 def test_a_broken_limit_raises_names_tensor_error_limit_and_sample_and_leaves_nothing(
     tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    strict = tolerance.TOLERANCES["fp32"].model_copy(update={"atol": 0.0, "random_atol": 0.0})
-    monkeypatch.setitem(tolerance.TOLERANCES, "fp32", strict)
+    strict = tolerance(TASK, "fp32").model_copy(update={"atol": 0.0, "random_atol": 0.0})
+    monkeypatch.setitem(TOLERANCES[TASK], "fp32", strict)
     with pytest.raises(ParityError) as broken:
         export_run(tiny_run, tmp_path / "models")
     assert re.search(r"model\.onnx: values: 'scores', golden inputs, batch 1.*sample \d+.*limit 0", str(broken.value))
@@ -109,7 +120,7 @@ def test_a_broken_limit_raises_names_tensor_error_limit_and_sample_and_leaves_no
 def test_a_graph_that_lost_its_normalisation_is_caught(
     tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest = package.export_onnx
+    honest = artefacts.export_onnx
 
     def forgetful(graph, inputs, outputs, path):  # type: ignore[no-untyped-def]
         mean = graph.stem.mean.clone()
@@ -117,7 +128,7 @@ def test_a_graph_that_lost_its_normalisation_is_caught(
         honest(graph, inputs, outputs, path)
         graph.stem.mean.copy_(mean)
 
-    monkeypatch.setattr(package, "export_onnx", forgetful)
+    monkeypatch.setattr(artefacts, "export_onnx", forgetful)
     with pytest.raises(ParityError, match="values: 'scores'"):
         export_run(tiny_run, tmp_path / "models")
     assert left_behind(tmp_path / "models") == []
@@ -126,9 +137,9 @@ def test_a_graph_that_lost_its_normalisation_is_caught(
 def test_an_int8_that_breaks_its_limit_is_left_out_with_the_figure(
     tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    strict = tolerance.TOLERANCES["int8"].model_copy(update={"atol": 0.0})
-    monkeypatch.setitem(tolerance.TOLERANCES, "int8", strict)
-    monkeypatch.setattr(package, "MIN_SPEED_UP", 0.0)
+    strict = tolerance(TASK, "int8").model_copy(update={"atol": 0.0})
+    monkeypatch.setitem(TOLERANCES[TASK], "int8", strict)
+    monkeypatch.setattr(prove, "MIN_SPEED_UP", 0.0)
     manifest = open_bundle(export_run(tiny_run, tmp_path / "models")).manifest
     assert (list(manifest.artefacts), manifest.default_artefact) == (["fp32"], "fp32")
     assert re.search(r"values: 'scores'.*over the limit 0", manifest.left_out[0].reason)
@@ -138,7 +149,7 @@ def test_an_int8_that_breaks_its_limit_is_left_out_with_the_figure(
 def test_an_int8_that_is_no_faster_is_left_out_with_the_figure(
     tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(package, "MIN_SPEED_UP", 1e9)
+    monkeypatch.setattr(prove, "MIN_SPEED_UP", 1e9)
     manifest = open_bundle(export_run(tiny_run, tmp_path / "models")).manifest
     assert list(manifest.artefacts) == ["fp32"]
     assert re.search(r"no faster than fp32: [\d.]+x \(batch 1 [\d.e-]+ ms", manifest.left_out[0].reason)
@@ -147,10 +158,10 @@ def test_an_int8_that_is_no_faster_is_left_out_with_the_figure(
 def test_the_fastest_proven_artefact_is_the_default(
     tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(package, "MIN_SPEED_UP", 0.0)
-    lenient = tolerance.TOLERANCES["int8"].model_copy(update={"disagreement_share": 1.0, "max_metric_drop": 1.0})
-    monkeypatch.setitem(tolerance.TOLERANCES, "int8", lenient)  # three epochs leave many pictures between two labels
-    monkeypatch.setattr(package, "measure", lambda runtimes, rows, sizes: {"fp32": {1: 2.0}, "int8": {1: 1.0}})
+    monkeypatch.setattr(prove, "MIN_SPEED_UP", 0.0)
+    lenient = tolerance(TASK, "int8").model_copy(update={"disagreement_share": 1.0, "max_metric_drop": 1.0})
+    monkeypatch.setitem(TOLERANCES[TASK], "int8", lenient)  # three epochs leave many pictures between two labels
+    monkeypatch.setattr(prove, "measure", lambda runtimes, rows, sizes: {"fp32": {1: 2.0}, "int8": {1: 1.0}})
     manifest = open_bundle(export_run(tiny_run, tmp_path / "models")).manifest
     assert list(manifest.artefacts) == ["fp32", "int8"]
     assert manifest.default_artefact == "int8"
@@ -181,13 +192,13 @@ def test_a_batch_of_none_is_refused_before_any_work(tiny_run: Path, tmp_path: Pa
 def test_calibration_sees_no_picture_that_was_held_out(
     tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: list[np.ndarray] = []
-    honest = package.quantize
+    seen: list[Tensors] = []
+    honest = artefacts.quantize
     monkeypatch.setattr(package, "NUM_CALIBRATION", 10_000)
-    monkeypatch.setattr(package, "quantize", lambda *given: (seen.append(given[2]["image"]), honest(*given)))
+    monkeypatch.setattr(artefacts, "quantize", lambda *given: (seen.extend(given[2]), honest(*given))[1])
     bundle = open_bundle(export_run(tiny_run, tmp_path / "models"))
-    calibrated = {row.tobytes() for row in seen[0]}
-    assert len(seen[0]) == 1295
+    calibrated = {row["image"].tobytes() for row in seen}
+    assert len(seen) == 1295
     assert not calibrated & {sample.inputs["image"].tobytes() for sample in bundle.golden()}
 
 
@@ -207,12 +218,75 @@ def test_the_command_ends_with_the_bundle_folder(
     assert "mine version 1" in capsys.readouterr().out
 
 
-def test_random_inputs_hold_the_extremes(tiny_run: Path, tiny_bundle: Bundle) -> None:
-    from export.parity import random_cases
-
+def test_noise_fills_the_largest_batch_and_holds_the_extremes(tiny_run: Path, tiny_bundle: Bundle) -> None:
     _, graph = load_checkpoint(tiny_run)
-    cases = random_cases(tiny_bundle.manifest, graph)
-    assert len(cases.rows) == 8
+    compute = checkpoint_compute(graph, ("scores",))
+    cases = noise_cases(tiny_bundle.manifest, tiny_bundle.golden(), compute)
+    assert len(cases.rows) == len(cases.expected) == 8
     assert cases.rows[0]["image"].max() == 0
     assert cases.rows[1]["image"].min() == 255
     assert np.unique(cases.rows[2]["image"]).size > 10
+    assert len(noise_cases(tiny_bundle.manifest.model_copy(update={"max_batch_size": 1}), [], compute).rows) == 3
+
+
+def test_evidence_says_what_it_is_proven_against(tiny_bundle: Bundle) -> None:
+    for artefact in tiny_bundle.manifest.artefacts.values():
+        assert artefact.evidence is not None
+        assert artefact.evidence.proven_against == "the checkpoint it was exported from"
+    card = (tiny_bundle.folder / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert "**fp32** against the checkpoint it was exported from, on cpu" in card
+
+
+def test_another_reference_is_named_in_evidence_and_card(
+    tiny_run: Path, tiny_bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint, graph = load_checkpoint(tiny_run)
+    few = Subset(checkpoint.config.data.load().test, range(20))
+    score = training_task(TASK)(checkpoint.labels, checkpoint.config.preprocess).score
+    itself = Reference("itself only", checkpoint_compute(graph, ("scores",)), few, score, "accuracy", "max")
+    with staging(tmp_path / "models", "theirs") as folder:
+        shutil.copytree(tiny_bundle.folder, folder, dirs_exist_ok=True)
+        (folder / "manifest.json").unlink()
+        (folder / "model.int8.onnx").unlink(missing_ok=True)
+        fp32 = tiny_bundle.manifest.artefacts["fp32"].model_copy(update={"evidence": None})
+        changes = {"name": "theirs", "artefacts": {"fp32": fp32}, "max_batch_size": 1, "default_artefact": "fp32"}
+        draft = tiny_bundle.manifest.model_copy(update=changes)
+        published = open_bundle(publish(folder, tmp_path / "models", draft, itself, "Somebody's own."))
+    evidence = published.manifest.artefacts["fp32"].evidence
+    assert evidence is not None
+    assert (evidence.proven_against, evidence.num_test_samples) == ("itself only", 20)
+    assert evidence.shortfall() is None
+    card = (published.folder / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert "**fp32** against itself only, on cpu, 20 test samples" in card
+    assert "Somebody's own." in card
+    assert "asking itself only for its answers to 20 test samples" in capsys.readouterr().err
+
+
+@pytest.fixture
+def written_before(tiny_bundle: Bundle, tmp_path: Path) -> Path:
+    """A bundle whose manifest was sealed by a Modelyard that did not know `proven_against` yet."""
+    folder = Path(shutil.copytree(tiny_bundle.folder, tmp_path / "old/digits_cnn/1"))
+    path = folder / "manifest.json"
+    content = json.loads(path.read_bytes())
+    for artefact in content["artefacts"].values():
+        del artefact["evidence"]["proven_against"]
+    content["digest"] = digest_of(content)
+    path.write_text(json.dumps(content), encoding="utf-8")
+    return folder
+
+
+def test_a_bundle_that_was_sealed_before_a_field_was_added_keeps_its_digest(written_before: Path) -> None:
+    manifest = open_bundle(written_before).manifest
+    evidence = manifest.artefacts["fp32"].evidence
+    assert evidence is not None
+    assert evidence.proven_against == "the checkpoint it was exported from"
+    assert manifest.sealed().digest != manifest.digest, "with the new field, today's code would seal it differently"
+
+
+def test_an_old_manifest_that_was_changed_is_refused_all_the_same(written_before: Path) -> None:
+    path = written_before / "manifest.json"
+    content = json.loads(path.read_bytes())
+    content["provenance"]["recipe"] = "another"
+    path.write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(BundleError, match="does not match its digest"):
+        open_bundle(written_before)

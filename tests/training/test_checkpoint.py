@@ -11,15 +11,16 @@ pytest.importorskip("torch", reason="training needs torch")
 
 from bundle.errors import RunError
 from bundle.golden import read_golden
+from bundle.preprocess import ImageResize, TextTokens
 from bundle.store import Bundle
-from training.checkpoint import forward_rows, load_checkpoint, spread
-from training.data.samples import ArrayImages
+from training.answers import checkpoint_compute
+from training.checkpoint import copy_assets, load_checkpoint
 
 
 def test_a_rebuilt_checkpoint_gives_its_recorded_golden_outputs(tiny_run: Path, tiny_bundle: Bundle) -> None:
     _, graph = load_checkpoint(tiny_run)
     samples = read_golden(tiny_run, tiny_bundle.manifest)
-    outputs = forward_rows(graph, [sample.inputs for sample in samples], ("scores",))
+    outputs = checkpoint_compute(graph, ("scores",))([sample.inputs for sample in samples])
     for sample, row in zip(samples, outputs, strict=True):
         np.testing.assert_allclose(row["scores"], sample.outputs["scores"], atol=1e-6)
 
@@ -58,7 +59,19 @@ def test_an_unknown_architecture_is_refused_with_the_known_ones(copy: Path) -> N
         load_checkpoint(copy)
 
 
-def test_spreading_goes_round_the_targets() -> None:
-    samples = ArrayImages(np.zeros((7, 2, 2), np.uint8), np.array([0, 0, 0, 0, 1, 1, 2]))
-    assert spread(samples, 5) == [0, 4, 6, 1, 5]
-    assert spread(samples, 99) == [0, 4, 6, 1, 5, 2, 3]
+def test_a_checkpoint_says_how_its_outputs_become_answers(tiny_run: Path, tiny_bundle: Bundle) -> None:
+    checkpoint, _ = load_checkpoint(tiny_run)
+    assert checkpoint.decode == tiny_bundle.manifest.decode
+    assert checkpoint.decode.labels == checkpoint.labels  # type: ignore[union-attr]
+
+
+def test_the_files_that_preparing_needs_travel_along(tmp_path: Path) -> None:
+    for name in ("run", "bundle"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "run/words.json").write_text("{}", encoding="utf-8")
+    (tmp_path / "run/other.json").write_text("{}", encoding="utf-8")
+    texts = TextTokens(tokenizer="words.json", vocab_size=9, max_tokens=4)
+    copy_assets(texts, tmp_path / "run", tmp_path / "bundle")
+    assert [path.name for path in (tmp_path / "bundle").iterdir()] == ["words.json"]
+    copy_assets(ImageResize(height_px=4, width_px=4), tmp_path / "run", tmp_path / "bundle")
+    assert [path.name for path in (tmp_path / "bundle").iterdir()] == ["words.json"]

@@ -19,6 +19,7 @@ import safetensors.numpy
 import torch
 
 from bundle.errors import DataError, RunError
+from tests.builders import png
 from tests.training.tiny import tiny_config
 from training.config import TrainConfig
 from training.data.samples import train_and_validation
@@ -197,15 +198,13 @@ def test_a_run_does_not_go_on_with_other_data(interrupted: Path, monkeypatch: py
 
 
 @pytest.mark.parametrize(
-    ("change", "error", "says"),
+    ("change", "says"),
     [
-        ({"validation_share": 1e-3}, DataError, "validation_share 0.001 of 1438 train samples holds out none"),
-        ({"devices": 0}, RunError, "devices 0"),
-        ({"optim": {"lr": 1e30}}, RunError, r"diverged.*--optim\.lr"),
-        ({"preprocess": {"height_px": 1}}, RunError, r"cannot take inputs of \[1, 8, 1\]"),
+        ({"devices": 0}, "devices 0"),
+        ({"optim": {"lr": 1e30}}, r"diverged.*--optim\.lr"),
+        ({"preprocess": {"height_px": 1}}, r"cannot take inputs of \[1, 8, 1\]"),
         pytest.param(
             {"precision": "16-mixed"},
-            RunError,
             "precision 16-mixed is not to be had",
             marks=[
                 pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU has it"),
@@ -214,11 +213,18 @@ def test_a_run_does_not_go_on_with_other_data(interrupted: Path, monkeypatch: py
         ),
     ],
 )
-def test_what_cannot_be_trained_says_why(
-    change: dict[str, object], error: type[Exception], says: str, tmp_path: Path
-) -> None:
-    with pytest.raises(error, match=says):
+def test_what_cannot_be_trained_says_why(change: dict[str, object], says: str, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=says):
         train(changed(change), tmp_path, "digits_cnn")
+
+
+def test_data_too_few_to_choose_on_is_refused(tmp_path: Path) -> None:
+    for place in ("train/cat", "train/dog", "test/cat", "test/dog"):
+        (tmp_path / "data" / place).mkdir(parents=True)
+        (tmp_path / "data" / place / "0.png").write_bytes(png())
+    folder = {"dataset": "image-folder", "folder": tmp_path / "data"}
+    with pytest.raises(DataError, match=r"validation_share 0\.1 of 2 train samples holds out none"):
+        train(changed({"data": folder}), tmp_path, "digits_cnn")
 
 
 def changed(change: dict[str, Any]) -> TrainConfig:
@@ -228,8 +234,8 @@ def changed(change: dict[str, Any]) -> TrainConfig:
 
 
 def test_a_run_that_failed_before_its_first_epoch_can_be_corrected(tmp_path: Path) -> None:
-    with pytest.raises(DataError):
-        train(changed({"validation_share": 1e-3}), tmp_path, "digits_cnn")
+    with pytest.raises(RunError, match="cannot take inputs"):
+        train(changed({"preprocess": {"height_px": 1}}), tmp_path, "digits_cnn")
     assert train(changed({}), tmp_path, "digits_cnn") == tmp_path / "digits_cnn"
 
 
@@ -258,7 +264,7 @@ def test_an_interrupted_command_says_how_to_go_on(tmp_path: Path) -> None:
     "change", [{"precision": "bf16-mixed"}, {"optim": {"name": "sgd", "lr": 0.1, "schedule": "cosine"}}]
 )
 def test_every_way_to_train_learns_something(change: dict[str, object], tmp_path: Path) -> None:
-    config = tiny_config()
+    config = tiny_config(num_epochs=6)  # batch statistics of fewer steps lag behind, and the seed would decide
     optim = config.optim.model_copy(update=change.get("optim", {}))
     folder = train(config.model_copy(update=change | {"optim": optim}), tmp_path, "digits_cnn")
     results = json.loads((folder / "results.json").read_text(encoding="utf-8"))

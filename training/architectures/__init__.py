@@ -11,6 +11,12 @@ from training.architectures.architecture import ArchitectureConfig
 
 ARCHITECTURES = {
     "cnn": "training.architectures.cnn:CnnConfig",
+    "conv_autoencoder": "training.architectures.conv_autoencoder:ConvAutoencoderConfig",
+    "defect_fpn": "training.architectures.defect_fpn:DefectFpnConfig",
+    "dense_autoencoder": "training.architectures.dense_autoencoder:DenseAutoencoderConfig",
+    "fcos": "training.architectures.fcos:FcosConfig",
+    "text_cnn": "training.architectures.text_cnn:TextCnnConfig",
+    "unet": "training.architectures.unet:UnetConfig",
 }
 """Key as checkpoints write it -> "module:configuration class", imported on use."""
 

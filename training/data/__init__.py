@@ -10,9 +10,23 @@ from bundle.tables import entry
 from training.data.samples import DataConfig, Samples, Splits
 
 DATASETS = {
+    "bccd": "training.data.bccd:Bccd",
+    "camvid": "training.data.camvid:CamVid",
+    "coco": "training.data.coco:CocoFolder",
     "digits": "training.data.digits:Digits",
+    "ecg5000": "training.data.ecg5000:Ecg5000",
     "fashion-mnist": "training.data.fashion_mnist:FashionMnist",
     "image-folder": "training.data.image_folder:ImageFolder",
+    "magnetic-tile": "training.data.magnetic_tile:MagneticTile",
+    "mask-folder": "training.data.mask_folder:MaskFolder",
+    "normal-folder": "training.data.normal_folder:NormalFolder",
+    "nsmc": "training.data.nsmc:Nsmc",
+    "scratches": "training.data.scratches:Scratches",
+    "shapes-boxes": "training.data.shapes:ShapesBoxes",
+    "shapes-masks": "training.data.shapes:ShapesMasks",
+    "sst2": "training.data.sst2:Sst2",
+    "text-file": "training.data.text_file:TextFile",
+    "voc": "training.data.voc:VocFolder",
 }
 """Key as checkpoints write it -> "module:configuration class", imported on use."""
 

@@ -201,12 +201,15 @@ def train_and_validation(splits: Splits, share: float, seed: int) -> tuple[Sampl
 
 
 def hold_out(samples: Samples, share: float, seed: int) -> tuple[Subset, Subset]:
-    """Split into (rest, held out) at random, the same share of every stratum; each keeps at least one in rest."""
+    """Split into (rest, held out) at random, the same share of every stratum.
+
+    Of each, at least one stays in rest, and where there are two, at least one is held out.
+    """
     strata = np.array([samples.stratum(i) for i in range(len(samples))])
     rng = np.random.default_rng(seed)
     held: list[int] = []
     for stratum in np.unique(strata):
         members = rng.permutation(np.flatnonzero(strata == stratum))
-        held += members[: min(round(len(members) * share), len(members) - 1)].tolist()
+        held += members[: min(max(1, round(len(members) * share)), len(members) - 1)].tolist()
     rest = np.setdiff1d(np.arange(len(samples)), held).tolist()
     return Subset(samples, rest), Subset(samples, sorted(held))

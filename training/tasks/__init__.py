@@ -9,6 +9,11 @@ from training.tasks.task import TrainingTask
 
 TASKS = {
     "image-classification": "training.tasks.classification:ClassificationTraining",
+    "image-segmentation": "training.tasks.segmentation:SegmentationTraining",
+    "object-detection": "training.tasks.detection:DetectionTraining",
+    "anomaly-detection": "training.tasks.anomaly:AnomalyTraining",
+    "series-anomaly-detection": "training.tasks.series_anomaly:SeriesAnomalyTraining",
+    "text-classification": "training.tasks.text_classification:TextClassificationTraining",
 }
 """Task id as the manifest writes it -> "module:class", imported on use."""
 

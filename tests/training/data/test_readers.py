@@ -11,14 +11,18 @@ import pytest
 pytest.importorskip("torch", reason="training needs torch")
 
 from bundle.errors import DataError
-from bundle.preprocess import ImageResize, Limits
+from bundle.preprocess import ImageResize, Limits, load_preprocess
 from bundle.preprocess.image import prepare_image
 from tests.builders import picture, png
 from training.data.digits import Digits
 from training.data.idx import read_idx
 from training.data.image_folder import ImageFolder
 from training.data.prepared import PreparedSplit
-from training.data.samples import ArrayImages, hold_out
+from training.data.samples import ArrayImages, Samples, hold_out
+
+
+def prepared(samples: Samples, spec: ImageResize) -> PreparedSplit:
+    return PreparedSplit(samples, load_preprocess(spec, Path()), lambda target, source: target)
 
 
 def idx(values: np.ndarray) -> bytes:
@@ -65,8 +69,8 @@ def test_digits_are_split_once_whatever_the_seed() -> None:
 def test_arrays_come_out_of_the_png_as_they_went_in() -> None:
     image = picture(height_px=8, width_px=8)
     samples = ArrayImages(image[None], np.array([3]))
-    prepared = prepare_image(ImageResize(height_px=8, width_px=8), samples.raw(0), Limits())
-    assert np.array_equal(prepared.tensors["image"], image)
+    one = prepare_image(ImageResize(height_px=8, width_px=8), samples.raw(0), Limits())
+    assert np.array_equal(one.tensors["image"], image)
     assert (samples.target(0), samples.media_type(0)) == (3, "image/png")
 
 
@@ -101,7 +105,7 @@ def test_an_image_folder_with_its_own_validation_split(folder: Path) -> None:
 
 def test_an_image_folder_with_one_class_is_refused(tmp_path: Path) -> None:
     (tmp_path / "train/cat").mkdir(parents=True)
-    with pytest.raises(DataError, match=r"1 class folder.*at least 2"):
+    with pytest.raises(DataError, match=r"at least 2 labels is expected.*found one, 'cat'"):
         ImageFolder(folder=tmp_path).load()
 
 
@@ -113,34 +117,36 @@ def test_a_class_that_train_does_not_know_is_refused(folder: Path) -> None:
 
 def test_an_empty_class_is_named(folder: Path) -> None:
     (folder / "train/owl").mkdir()
-    with pytest.raises(DataError, match=r"no pictures .* for class owl"):
+    with pytest.raises(DataError, match=r"no pictures .* for label owl"):
         ImageFolder(folder=folder).load()
 
 
 def test_a_missing_folder_says_what_is_expected(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"expected .*<class>/<picture>"):
+    with pytest.raises(DataError, match=r"nope: cannot be read.*expected .*<label>/<picture>"):
         ImageFolder(folder=tmp_path / "nope").load()
 
 
 def test_a_broken_picture_is_named_by_its_file(folder: Path) -> None:
     (folder / "train/dog/1.png").write_bytes(png()[:40])
     with pytest.raises(DataError, match=r"train/dog/1\.png: "):
-        PreparedSplit(ImageFolder(folder=folder).load().train, ImageResize(height_px=4, width_px=4))
+        prepared(ImageFolder(folder=folder).load().train, ImageResize(height_px=4, width_px=4))
 
 
 def test_a_prepared_split_is_what_serving_would_prepare() -> None:
     samples = Digits().load().test
     spec = ImageResize(height_px=8, width_px=8, color="grey")
-    split = PreparedSplit(samples, spec)
-    assert split.inputs.shape == (359, 8, 8, 1)
+    split = prepared(samples, spec)
+    (images,) = split.inputs
+    assert images.shape == (359, 8, 8, 1)
     for i in (0, 100, 358):
-        assert np.array_equal(split.inputs[i].numpy(), prepare_image(spec, samples.raw(i), Limits()).tensors["image"])
-    inputs, targets = split.__getitems__([5, 2])
-    assert np.array_equal(inputs[1], split.inputs[2])
+        assert np.array_equal(images[i].numpy(), prepare_image(spec, samples.raw(i), Limits()).tensors["image"])
+    (inputs,), targets = split.__getitems__([5, 2])
+    assert np.array_equal(inputs[1], images[2])
     assert targets == [samples.target(5), samples.target(2)]
+    assert split.samples is samples
 
 
-def test_holding_out_takes_the_same_share_of_every_target_and_loses_none() -> None:
+def test_holding_out_takes_the_same_share_of_every_label_and_loses_none() -> None:
     targets = np.array([0] * 100 + [1] * 50 + [2])
     samples = ArrayImages(np.zeros((151, 2, 2), np.uint8), targets)
     rest, held = hold_out(samples, 0.2, seed=0)

@@ -1,0 +1,144 @@
+"""Detection while training: task-aligned loss, COCO's average precision, two baselines, pictures of the answers."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import nn
+from torchmetrics import Metric
+
+from bundle.boxes import Boxes
+from bundle.preprocess import ImageSource, Preprocess
+from bundle.tasks import Decode
+from bundle.tasks.detection import Detection, DetectionDecode
+from training.assignment import PADDING, detection_loss
+from training.augment import build_augment
+from training.average_precision import (
+    MAX_DETECTIONS,
+    MeanAveragePrecision,
+    Truth,
+    average_precision,
+    best_f1_threshold,
+    verdicts,
+)
+from training.blobs import box_grid, otsu_blobs
+from training.config import Augment
+from training.data.prepared import PreparedSplit
+from training.data.samples import Samples
+from training.detection_figures import draw_best_and_worst, draw_precision_recall, draw_scores
+from training.graph import Graph
+from training.nms import DetectionTail
+
+Box = tuple[int, float, float, float, float]
+"""(index of the label, x0, y0, x1, y1), in pixels of the picture as it came, or in 0..1 of it."""
+
+NUM_CANDIDATES = 300  # that suppression chooses from: three for each row that is given out
+SCORE_FLOOR = 0.02  # below it lies what COCO's curve hardly counts; cutting it spares ties among nothing
+NMS_IOU = 0.6  # crowded cells overlap each other; at 0.5 true neighbours go, at 0.7 doubles stay
+EVALUATION_BATCH = 32
+
+
+class DetectionTraining:
+    """Boxes in a picture; a sample's target is a tuple of `Box` in its own pixels."""
+
+    metric_name = "map"
+    better: Literal["max", "min"] = "max"
+    validation_metric_name = "map"
+    validation_better: Literal["max", "min"] = "max"
+
+    def __init__(self, labels: tuple[str, ...], preprocess: Preprocess) -> None:
+        self.labels = labels
+        self.num_outputs = len(labels)
+        self._preprocess = preprocess
+        self._threshold = 0.5
+
+    def tail(self) -> nn.Module:
+        """Candidates -> boxes_xyxy, scores, labels, num_detections."""
+        return DetectionTail(MAX_DETECTIONS, NUM_CANDIDATES, SCORE_FLOOR, NMS_IOU)
+
+    def prepare_target(self, target: Sequence[Box], source: ImageSource) -> list[Box]:
+        """The same boxes in 0..1 of the picture, which is also 0..1 of the resized one."""
+        width, height = source.width_px, source.height_px
+        return [(label, x0 / width, y0 / height, x1 / width, y1 / height) for label, x0, y0, x1, y1 in target]
+
+    def stack_targets(self, targets: list[Any]) -> torch.Tensor:
+        """float [batch, M, 5] = (label, x0, y0, x1, y1); pictures with fewer than M boxes end in rows of label -1."""
+        stacked = torch.zeros(len(targets), max([1, *map(len, targets)]), 5)
+        stacked[..., 0] = PADDING
+        for row, boxes in zip(stacked, targets, strict=True):
+            row[: len(boxes)] = torch.tensor(boxes).reshape(-1, 5)
+        return stacked
+
+    def augment(self, config: Augment) -> nn.Module | None:
+        """Boxes move with the picture."""
+        return build_augment(config, self._preprocess.height_px, self._preprocess.width_px, "boxes")
+
+    def loss(self, logits: Any, targets: torch.Tensor, label_smoothing: float) -> torch.Tensor:
+        """Of a network's `Candidates`; the targets are soft by nature, so smoothing has nothing to do."""
+        return detection_loss(*logits, targets)
+
+    def new_metric(self) -> Metric:
+        """COCO's AP, of the graph's four outputs."""
+        return MeanAveragePrecision(self.num_outputs)
+
+    def finish(self, graph: Graph, train: PreparedSplit, validation: PreparedSplit) -> Decode:
+        """Boxes are listed by default from the score on that gives the best F1 on validation."""
+        metric = MeanAveragePrecision(self.num_outputs)
+        with torch.inference_mode():
+            for start in range(0, len(validation), EVALUATION_BATCH):
+                inputs = tuple(tensor[start : start + EVALUATION_BATCH] for tensor in validation.inputs)
+                targets = self.stack_targets(validation.targets[start : start + EVALUATION_BATCH])
+                metric.update(graph(*inputs), targets)
+        self._threshold = round(best_f1_threshold(verdicts(*metric.pictures(), self.num_outputs)), 3)
+        return DetectionDecode(
+            labels=self.labels,
+            default_score_threshold=self._threshold,
+            max_detections=MAX_DETECTIONS,
+            score_floor=SCORE_FLOOR,
+            nms_iou=NMS_IOU,
+        )
+
+    def score(self, answers: Sequence[Detection], targets: list[Any]) -> dict[str, float]:
+        """`map` (COCO's AP, overlaps from 0.50 to 0.95), `map50`, and at 0.50 for each label that occurs."""
+        return self._score([self._found(answer) for answer in answers], targets)
+
+    def _score(self, found: list[Boxes], targets: list[Any]) -> dict[str, float]:
+        figures = average_precision([_truth(target) for target in targets], found, self.num_outputs)
+        by_label = zip(self.labels, figures.by_label50.tolist(), strict=True)
+        known = {f"ap50_{label}": value for label, value in by_label if np.isfinite(value)}
+        return {"map": figures.map, "map50": figures.map50, **known}
+
+    def baseline(self, train: PreparedSplit, test: PreparedSplit) -> dict[str, float]:
+        """A grid of boxes of the commonest label, edge to edge; dark or bright blobs, labelled by their size."""
+        known = np.array([box for target in train.targets for box in target]).reshape(-1, 5)
+        images = test.inputs[0].numpy()
+        answers = {
+            "grid_of_commonest_boxes": [box_grid(known)] * len(test),
+            "otsu_blobs": [otsu_blobs(image_HWC, known) for image_HWC in images],
+        }
+        return {name: self._score(found, test.targets)["map"] for name, found in answers.items()}
+
+    def draw(self, folder: Path, samples: Samples, answers: Sequence[Detection]) -> None:
+        """precision_recall.png, scores.png, best_and_worst.png."""
+        found = [self._found(answer) for answer in answers]
+        truths = [_truth(samples.target(i)) for i in range(len(samples))]
+        figures = average_precision(truths, found, self.num_outputs)
+        draw_precision_recall(folder / "precision_recall.png", figures, self.labels)
+        draw_scores(folder / "scores.png", verdicts(truths, found, self.num_outputs), self._threshold)
+        shown = [one.take(one.scores >= self._threshold) for one in found]
+        draw_best_and_worst(folder / "best_and_worst.png", samples, truths, shown, self.labels)
+
+    def _found(self, answer: Detection) -> Boxes:
+        listed = answer.detections
+        return Boxes(
+            np.array([one.box_xyxy for one in listed], np.float64).reshape(-1, 4),
+            np.array([self.labels.index(one.label) for one in listed], np.int64),
+            np.array([one.score for one in listed], np.float64),
+        )
+
+
+def _truth(target: Sequence[Box]) -> Truth:
+    rows = np.array(target, np.float64).reshape(-1, 5)
+    return Truth(rows[:, 1:], rows[:, 0].astype(np.int64))

@@ -1,0 +1,213 @@
+"""Segmentation while training: cross-entropy and overlap, mean IoU, two baselines, overlays of the best and worst."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+from torchmetrics import Metric
+from torchmetrics.classification import MulticlassJaccardIndex
+
+from bundle.errors import DataError
+from bundle.overlays import colours, draw_legend, draw_mask
+from bundle.preprocess import ImageResize, ImageSource, Limits
+from bundle.preprocess.image import read_image
+from bundle.tasks import Decode
+from bundle.tasks.segmentation import VOID, Segmentation, SegmentationDecode, class_mask
+from bundle.tensors import Array
+from training.augment import VOID as VOID_TARGET
+from training.augment import build_augment
+from training.config import Augment
+from training.data.prepared import PreparedSplit
+from training.data.samples import Samples
+from training.figures import draw_bars
+from training.graph import Graph
+
+NUM_DRAWN = 3  # best and as many worst answers
+TILE_WIDTH_PX = 360
+TEXT_PX = 15
+
+
+class SegmentationTraining:
+    """One class a pixel; targets are masks of class indices, uint8 [height, width], 255 where nobody knows."""
+
+    metric_name = "miou"
+    better: Literal["max", "min"] = "max"
+    validation_metric_name = "miou"
+    validation_better: Literal["max", "min"] = "max"
+
+    def __init__(self, labels: tuple[str, ...], preprocess: ImageResize) -> None:
+        self.labels = labels
+        self.num_outputs = len(labels)
+        self._size = (preprocess.height_px, preprocess.width_px)
+
+    def tail(self) -> nn.Module:
+        """logits -> `mask`, `margin`."""
+        return Decide()
+
+    def prepare_target(self, target: Array, source: ImageSource) -> Array:
+        """The mask in the size of the prepared picture, by the nearest pixel: uint8 [height, width]."""
+        if target.shape != (source.height_px, source.width_px):
+            raise DataError(
+                f"a mask is {target.shape[1]} x {target.shape[0]} pixels, its picture "
+                f"{source.width_px} x {source.height_px}; they must be of one size"
+            )
+        height_px, width_px = self._size
+        return cv2.resize(target, (width_px, height_px), interpolation=cv2.INTER_NEAREST_EXACT)
+
+    def stack_targets(self, targets: list[Array]) -> torch.Tensor:
+        """int64 [batch, height, width]; -1 is void."""
+        masks = torch.from_numpy(np.stack(targets)).long()
+        return torch.where(masks == VOID, VOID_TARGET, masks)
+
+    def augment(self, config: Augment) -> nn.Module | None:
+        """Pictures and masks move together."""
+        return build_augment(config, *self._size, "mask")
+
+    def loss(self, logits: torch.Tensor, targets: torch.Tensor, label_smoothing: float) -> torch.Tensor:
+        """Cross-entropy, which counts pixels, and one minus the soft IoU, which counts classes; void is in neither."""
+        logits = logits.float()  # sums over a million pixels
+        return _cross_entropy(logits, targets, label_smoothing) + 1 - _soft_iou(logits.softmax(dim=1), targets)
+
+    def new_metric(self) -> Metric:
+        """IoU a class over the whole split, averaged over the classes; void is left out."""
+        return MaskIou(self.num_outputs, ignore_index=VOID_TARGET, validate_args=False)
+
+    def finish(self, graph: Graph, train: PreparedSplit, validation: PreparedSplit) -> Decode:
+        """The labels, in the order of the classes."""
+        return SegmentationDecode(labels=self.labels)
+
+    def score(self, answers: Sequence[Segmentation], targets: list[Array]) -> dict[str, float]:
+        """Mean IoU, share of right pixels, and IoU a class, in the pixels of the source; void is left out."""
+        pairs = ((class_mask(answer), target) for answer, target in zip(answers, targets, strict=True))
+        return _figures(_count(pairs, self.num_outputs), self.labels)
+
+    def baseline(self, train: PreparedSplit, test: PreparedSplit) -> dict[str, float]:
+        """The commonest class everywhere; at each place the class that is commonest there."""
+        at_place = np.zeros((self.num_outputs, *self._size), np.int64)
+        for mask_HW in train.targets:
+            for index in range(self.num_outputs):
+                at_place[index] += mask_HW == index
+        commonest = np.full(self._size, at_place.sum(axis=(1, 2)).argmax())
+        answers = {"commonest_class": commonest, "commonest_class_at_each_place": at_place.argmax(axis=0)}
+        return {
+            name: _figures(_count(((answer, target) for target in test.targets), self.num_outputs), self.labels)["miou"]
+            for name, answer in answers.items()
+        }
+
+    def draw(self, folder: Path, samples: Samples, answers: Sequence[Segmentation]) -> None:
+        """overlays.png, the best and worst answers beside the truth, and iou_by_class.png."""
+        counts = [self._count_one(samples, answers, i) for i in range(len(answers))]
+        ious = _iou(np.sum(counts, axis=0))
+        draw_bars(folder / "iou_by_class.png", self.labels, ious, "IoU on test")
+        scores = [float(np.nanmean(_iou(count))) if count.any() else 0.0 for count in counts]
+        order = np.argsort(scores, kind="stable").tolist()
+        worst = order[: min(NUM_DRAWN, len(order) // 2)]
+        best = order[::-1][: min(NUM_DRAWN, len(order) - len(worst))]
+        named = [*((i, "best") for i in best), *((i, "worst") for i in reversed(worst))]
+        rows = [self._draw_row(samples, answers[i], i, f"{rank}: mean IoU {scores[i]:.2f}") for i, rank in named]
+        legend = draw_legend(rows[0].shape[1], self.labels, colours(self.num_outputs), TEXT_PX)
+        picture = np.concatenate([*rows, legend])
+        cv2.imwrite(str(folder / "overlays.png"), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+
+    def _count_one(self, samples: Samples, answers: Sequence[Segmentation], index: int) -> Array:
+        return _count([(class_mask(answers[index]), samples.target(index))], self.num_outputs)
+
+    def _draw_row(self, samples: Samples, answer: Segmentation, index: int, caption: str) -> Array:
+        """The picture, the truth and the answer, side by side under one line of text."""
+        image_HWC = read_image(samples.raw(index), Limits())
+        palette = colours(self.num_outputs)
+        tiles = [
+            image_HWC,
+            *(draw_mask(image_HWC, mask, palette) for mask in (samples.target(index), class_mask(answer))),
+        ]
+        height_px = round(image_HWC.shape[0] * TILE_WIDTH_PX / image_HWC.shape[1])
+        shown = [cv2.resize(tile, (TILE_WIDTH_PX, height_px), interpolation=cv2.INTER_AREA) for tile in tiles]
+        names = (caption, "truth", "answer")
+        headed = [np.concatenate([_head(name), tile]) for name, tile in zip(names, shown, strict=True)]
+        return np.concatenate(headed, axis=1)
+
+
+class Decide(nn.Module):
+    """logits [batch, classes, height, width] -> the best class, uint8, and its lead over the next, float."""
+
+    def forward(self, logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Both [batch, height, width]; of equal scores the first class wins."""
+        scores = logits.softmax(dim=1)
+        best, mask = scores.max(dim=1)
+        classes = torch.arange(logits.shape[1], device=logits.device)[:, None, None]
+        rest = torch.where(classes == mask[:, None], -1.0, scores).amax(dim=1)
+        return mask.to(torch.uint8), best - rest
+
+
+class MaskIou(MulticlassJaccardIndex):
+    """torchmetrics' index, updated with (`mask`, `margin`) and targets."""
+
+    def update(self, outputs: tuple[torch.Tensor, ...], targets: torch.Tensor) -> None:
+        """Count the pixels of a batch."""
+        super().update(outputs[0].long(), targets)
+
+
+def _cross_entropy(logits: torch.Tensor, targets: torch.Tensor, label_smoothing: float) -> torch.Tensor:
+    """Weighted mean over known pixels; a class's weight falls with the root of its share of the batch.
+
+    Equal weights leave poles and people to chance, inverse shares see them everywhere.
+    """
+    counts = torch.bincount(targets[targets != VOID_TARGET], minlength=logits.shape[1]).float()
+    weights = counts.clamp_min(1).rsqrt()
+    total = functional.cross_entropy(
+        logits, targets, weights, ignore_index=VOID_TARGET, reduction="sum", label_smoothing=label_smoothing
+    )
+    return total / (weights * counts).sum().clamp_min(1)  # a batch may be void altogether
+
+
+def _soft_iou(scores: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Mean over the classes that are in the batch of intersection over union, both of scores instead of pixels.
+
+    Rahman and Wang 2016.
+    """
+    known = (targets != VOID_TARGET)[:, None]
+    truth = functional.one_hot(targets.clamp_min(0), scores.shape[1]).movedim(-1, 1) * known
+    scores = scores * known
+    intersection = (scores * truth).sum(dim=(0, 2, 3))
+    union = scores.sum(dim=(0, 2, 3)) + truth.sum(dim=(0, 2, 3)) - intersection
+    present = truth.sum(dim=(0, 2, 3)) > 0
+    iou = (intersection + 1) / (union + 1)  # plus one pixel: a class of few pixels does not jump
+    return (iou * present).sum() / present.sum().clamp_min(1)
+
+
+def _count(pairs: Any, num_classes: int) -> Array:
+    """Pixels by (true class, answered class), int64 [classes, classes]."""
+    counts = np.zeros((num_classes, num_classes), np.int64)
+    for answer_HW, target_HW in pairs:
+        known = target_HW != VOID
+        flat = target_HW[known].astype(np.int64) * num_classes + answer_HW[known]
+        counts += np.bincount(flat, minlength=num_classes**2).reshape(num_classes, num_classes)
+    return counts
+
+
+def _iou(counts: Array) -> Array:
+    """IoU a class; nan for one that is neither in the truth nor in the answers."""
+    union = counts.sum(axis=0) + counts.sum(axis=1) - np.diag(counts)
+    return np.where(union > 0, np.diag(counts) / np.maximum(union, 1), np.nan)
+
+
+def _figures(counts: Array, labels: tuple[str, ...]) -> dict[str, float]:
+    ious = _iou(counts)
+    seen = {f"iou_{label}": float(iou) for label, iou in zip(labels, ious, strict=True) if not np.isnan(iou)}
+    return {
+        "miou": float(np.mean(list(seen.values()))),
+        "pixel_accuracy": float(np.diag(counts).sum() / max(counts.sum(), 1)),
+        **seen,
+    }
+
+
+def _head(text: str) -> Array:
+    """One line of text as wide as a tile."""
+    strip = np.full((round(TEXT_PX * 1.8), TILE_WIDTH_PX, 3), 255, np.uint8)
+    cv2.putText(strip, text, (TEXT_PX // 2, round(TEXT_PX * 1.25)), (0, 0, 0), cv2.FontFace("sans"), TEXT_PX)
+    return strip
