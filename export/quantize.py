@@ -6,7 +6,7 @@ normalisation and the numeric tail stay fp32. Knows onnxruntime's quantiser. Kno
 
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import onnx
@@ -20,12 +20,16 @@ QUANTIZED_OPS = ("Conv", "Gemm", "MatMul")
 """Ops whose weights and inputs become int8; with them the ops between (Relu, MaxPool ...) pass int8 through."""
 
 
+Names = Callable[[onnx.NodeProto], Iterable[str]]
+
+
 def quantize(source: Path, target: Path, calibration: list[Tensors]) -> str:
     """Write the int8 artefact and say how it was made; `calibration` holds rows as the graph takes them."""
     with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         prepared = Path(scratch) / "prepared.onnx"
-        quant_pre_process(str(source), str(prepared))
+        # The exporter wrote every shape; the symbolic inference fails on TopK, and is needed by transformers alone.
+        quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
         quantize_static(
             str(prepared),
             str(target),
@@ -56,8 +60,22 @@ def _split(calibration: list[Tensors]) -> Iterator[Tensors]:
 
 
 def _numeric_ends(path: Path) -> list[str]:
-    """Nodes before the first and after the last op with weights: normalisation and the tail, kept fp32."""
-    nodes = onnx.load(path).graph.node
-    heavy = [i for i, node in enumerate(nodes) if node.op_type in QUANTIZED_OPS]
-    inside = range(heavy[0], heavy[-1] + 1) if heavy else range(0)
-    return [node.name for i, node in enumerate(nodes) if i not in inside]
+    """Nodes that no op with weights leads to, or that lead to none: normalisation and the tail, kept fp32.
+
+    By the flow of data, not by the order of the list: the branches of a head end one after the other.
+    """
+    nodes = list(onnx.load(path).graph.node)
+    fed = _reached(nodes, lambda node: node.input, lambda node: node.output)
+    feeding = _reached(nodes[::-1], lambda node: node.output, lambda node: node.input)
+    return [node.name for node in nodes if node.name not in fed & feeding]
+
+
+def _reached(nodes: list[onnx.NodeProto], ends: Names, goes_on: Names) -> set[str]:
+    """Names of the ops with weights and of all that one of them leads to; `nodes` in the order of the walk."""
+    touched: set[str] = set()
+    reached: set[str] = set()
+    for node in nodes:
+        if node.op_type in QUANTIZED_OPS or touched.intersection(ends(node)):
+            touched.update(filter(None, goes_on(node)))  # an input that is left out has an empty name
+            reached.add(node.name)
+    return reached

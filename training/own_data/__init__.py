@@ -13,7 +13,10 @@ from training.config import TrainConfig
 
 OWN_DATA = {
     "image_classifier": "training.own_data.image_classifier:image_classifier",
+    "detector": "training.own_data.detector:detector",
     "segmenter": "training.own_data.segmenter:segmenter",
+    "anomaly_detector": "training.own_data.anomaly_detector:anomaly_detector",
+    "text_classifier": "training.own_data.text_classifier:text_classifier",
 }
 """Kind -> "module:function", imported on use."""
 
