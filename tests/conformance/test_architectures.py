@@ -13,21 +13,36 @@ torch = pytest.importorskip("torch", reason="architectures need the training ext
 
 from bundle.preprocess import Preprocess, load_preprocess  # noqa: E402
 from bundle.tasks import TASKS  # noqa: E402
-from bundle.tensors import Tensors, group_alike, stack, unstack  # noqa: E402
+from bundle.tensors import Array, Tensors, group_alike, stack, unstack  # noqa: E402
 from export.onnx import export_onnx  # noqa: E402
 from export.tolerance import tolerance  # noqa: E402
 from runtime.ort import OrtRuntime  # noqa: E402
-from tests.conformance.examples import EXAMPLES, KINDS, LABELS, Kind  # noqa: E402
+from tests.builders import png  # noqa: E402
+from tests.conformance.examples import EXAMPLES, HEIGHT_PX, KINDS, LABELS, WIDTH_PX, Kind  # noqa: E402
 from tests.training.listed import Listed  # noqa: E402
 from training.answers import answer, checkpoint_compute, output_names  # noqa: E402
 from training.architectures import ARCHITECTURES, architecture_config, architecture_type  # noqa: E402
 from training.data.prepared import PreparedSplit  # noqa: E402
+from training.data.surfaces import GOOD, Surface  # noqa: E402
 from training.graph import Graph, new_stem  # noqa: E402
 from training.tasks import TASKS as TRAINED  # noqa: E402
 from training.tasks import training_task  # noqa: E402
 
+HOLE = png(np.pad(np.full((4, 6), 255, np.uint8), ((4, 4), (5, 5))))
+
+
+def _stripes(width_px: int) -> Array:
+    """A mask of all three labels."""
+    return (np.indices((HEIGHT_PX, WIDTH_PX)).sum(0) // width_px % len(LABELS)).astype(np.uint8)
+
+
 TARGETS: dict[str, list[Any]] = {
     "image-classification": [0, 2, 1, 2],
+    "image-segmentation": [_stripes(5 + i) for i in range(4)],
+    "object-detection": [((0, 2.0, 1.0, 12.0, 10.0),), ((2, 0.0, 0.0, 8.0, 8.0), (1, 6.0, 4.0, 16.0, 12.0))] * 2,
+    "series-anomaly-detection": [0, 0, 1, 0],
+    "text-classification": [0, 2, 1, 2],
+    "anomaly-detection": [Surface(GOOD), Surface(GOOD), Surface("hole", HOLE), Surface(GOOD)],
 }
 """Task -> targets of the four raw inputs of its kind, as data sets give them."""
 NUM_STEPS = 30

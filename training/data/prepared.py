@@ -42,6 +42,13 @@ class PreparedSplit(Dataset[Any]):
         """All rows in one batch; those of unlike length padded with zeros."""
         return _stack(self._rows) if self._stacked is None else self._stacked
 
+    @property
+    def lengths(self) -> list[int] | None:
+        """Sizes of the rows, where they are of unlike length; None where all are of one shape."""
+        if self._stacked is not None:
+            return None
+        return [next(iter(row.values())).size for row in self._rows]
+
     def __len__(self) -> int:
         return len(self.targets)
 

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-
 from training.architectures.cnn import CnnConfig
 from training.config import Augment, Optim, TrainConfig
 from training.data.image_folder import ImageFolder
