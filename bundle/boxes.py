@@ -52,8 +52,10 @@ def iou(one_xyxy: Array, other_xyxy: Array) -> Array:
 
 
 def same_label_iou(one: Boxes, other: Boxes) -> Array:
-    """As `iou`, and 0 between boxes of unlike labels."""
-    return iou(one.boxes_xyxy, other.boxes_xyxy) * (one.labels[:, None] == other.labels[None])
+    """As `iou`, 1 between equal boxes even where they are empty, and 0 between boxes of unlike labels."""
+    overlaps = iou(one.boxes_xyxy, other.boxes_xyxy)
+    overlaps[(one.boxes_xyxy[:, None] == other.boxes_xyxy[None]).all(axis=2)] = 1.0
+    return overlaps * (one.labels[:, None] == other.labels[None])
 
 
 def distance(expected: Boxes, got: Boxes, selection: Selection) -> tuple[float, float]:

@@ -3,7 +3,7 @@
 Knows numpy. Knows nothing of who makes the arrays or what they mean.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -60,9 +60,18 @@ def group_alike(rows: Sequence[Mapping[str, Array]]) -> list[list[int]]:
 
 def max_abs_error(expected: Array, got: Array) -> float:
     """Largest absolute difference; infinite where shapes differ or a value is not finite."""
+    return _error(expected, got, np.max)
+
+
+def mean_abs_error(expected: Array, got: Array) -> float:
+    """Mean absolute difference; infinite where shapes differ or a value is not finite."""
+    return _error(expected, got, np.mean)
+
+
+def _error(expected: Array, got: Array, of: Callable[[Array], Any]) -> float:
     if expected.shape != got.shape:
         return float("inf")
     if expected.size == 0:
         return 0.0
-    error = float(np.max(np.abs(expected.astype(np.float64) - got.astype(np.float64))))
+    error = float(of(np.abs(expected.astype(np.float64) - got.astype(np.float64))))
     return error if np.isfinite(error) else float("inf")

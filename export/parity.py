@@ -64,7 +64,8 @@ def check_parity(runtime: Runtime, manifest: Manifest, cases: list[Cases], toler
 
 def _held(kind: CheckKind, subject: str, value: float, limit: float, cause: str) -> Check:
     # Evidence is JSON, which has no infinity.
-    check = Check(kind=kind, subject=subject, value=min(value, np.finfo(np.float64).max), limit=limit)
+    finite = min(value, np.finfo(np.float64).max) if value == value else np.finfo(np.float64).max
+    check = Check(kind=kind, subject=subject, value=finite, limit=limit)
     if not check.passed:
         raise ParityError(f"{kind}: {subject}: {cause}: {value:.3g} is over the limit {limit:.3g}")
     return check

@@ -15,7 +15,7 @@ from pydantic import Field
 from bundle.heatmap import LEVELS, decode_map, encode_map
 from bundle.preprocess import ImageResize, ImageSource
 from bundle.spec import Spec
-from bundle.tensors import Array, Tensors, TensorSpec, max_abs_error
+from bundle.tensors import Array, Tensors, TensorSpec, max_abs_error, mean_abs_error
 
 NUM_SCORE_BINS = 10
 MIN_PIXEL_AGREEMENT = 0.98  # of the map's pixels on the same side of its threshold: what looks the same to a person
@@ -116,11 +116,9 @@ class AnomalyTask:
 
         The mean, since a rim that moves by a pixel turns single values of a map from one end to the other.
         """
-        want, have = expected["anomaly_map"], got["anomaly_map"]
-        alike = want.shape == have.shape
         return {
             "anomaly_score": max_abs_error(expected["anomaly_score"], got["anomaly_score"]),
-            "anomaly_map": float(np.abs(want.astype(np.float64) - have).mean()) if alike else np.inf,
+            "anomaly_map": mean_abs_error(expected["anomaly_map"], got["anomaly_map"]),
         }
 
     def agree(self, expected: Anomaly, got: Anomaly, atol: float) -> str | None:

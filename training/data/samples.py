@@ -190,13 +190,15 @@ def train_and_validation(splits: Splits, share: float, seed: int) -> tuple[Sampl
     """What a run learns from and what it chooses on: the validation split, or a share of train.
 
     Raises:
-        DataError: the share is too small to hold out anything.
+        DataError: no label has the two samples that a share can be held out of.
     """
     if splits.validation is not None:
         return splits.train, splits.validation
     train, validation = hold_out(splits.train, share, seed)
     if not len(validation):
-        raise DataError(f"validation_share {share:g} of {len(splits.train)} train samples holds out none of any label")
+        raise DataError(
+            f"validation_share {share:g} of {len(splits.train)} train samples holds out none: no label has two samples"
+        )
     return train, validation
 
 
