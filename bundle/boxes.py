@@ -9,6 +9,7 @@ import numpy as np
 
 from bundle.tensors import Array
 
+SAME_IOU = 0.5  # what overlaps less is another thing
 SLACK = 0.1  # an overlap that decides over suppression may itself differ by this: int8 moves sides by a pixel or two
 REPLACED_SHARE = 0.25  # of a picture's boxes; more than that are no ties, the boxes are wrong
 
@@ -48,22 +49,25 @@ def iou(one_xyxy: Array, other_xyxy: Array) -> Array:
     right_bottom = np.minimum(one[:, None, 2:], other[None, :, 2:])
     shared = np.clip(right_bottom - left_top, 0, None).prod(axis=2)
     union = _area(one)[:, None] + _area(other)[None] - shared
-    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    overlaps: Array = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+    return overlaps
 
 
 def same_label_iou(one: Boxes, other: Boxes) -> Array:
     """As `iou`, 1 between equal boxes even where they are empty, and 0 between boxes of unlike labels."""
     overlaps = iou(one.boxes_xyxy, other.boxes_xyxy)
     overlaps[(one.boxes_xyxy[:, None] == other.boxes_xyxy[None]).all(axis=2)] = 1.0
-    return overlaps * (one.labels[:, None] == other.labels[None])
+    overlaps[(one.boxes_xyxy[:, None] == other.boxes_xyxy[None]).all(axis=2)] = 1.0
+    overlaps[one.labels[:, None] != other.labels[None]] = 0.0
+    return overlaps
 
 
 def distance(expected: Boxes, got: Boxes, selection: Selection) -> tuple[float, float]:
     """How far scores and boxes would have to move for one answer to become the other: (of a score, of a side).
 
     A detector selects, so an error too small to matter can still make a box appear, vanish or give way to another.
-    Each detection is read in the way that needs the least change: it moved (the best overlapping box of its label in
-    the other answer is its partner; both their scores and sides count), or it vanished (its score fell to the floor, or
+    Each detection is read in the way that needs the least change: it moved (to the nearest box of its label in the
+    other answer that overlaps it by half; score and sides count), or it vanished (its score fell to the floor, or
     behind the last of a full list). For at most a quarter of the boxes, those that differ most, a third reading is
     allowed: another candidate for the same thing won by a hair and suppressed it, so that only the scores count.
     """
@@ -81,7 +85,8 @@ def _one_way(one: Boxes, other: Boxes, selection: Selection) -> Array:
     worst = np.argsort(-changes.max(axis=1), kind="stable")[: int(REPLACED_SHARE * len(one))]
     better = worst[replaced[worst] < changes[worst].max(axis=1)]
     changes[better] = np.stack([replaced[better], np.zeros(len(better))], axis=1)
-    return changes.max(axis=0)
+    largest: Array = changes.max(axis=0)
+    return largest
 
 
 def _moved_or_vanished(one: Boxes, other: Boxes, selection: Selection) -> Array:
@@ -89,14 +94,14 @@ def _moved_or_vanished(one: Boxes, other: Boxes, selection: Selection) -> Array:
     full = len(other) >= selection.max_detections
     limit = float(other.scores.min()) if full else selection.score_floor
     vanished = np.stack([np.abs(one.scores - limit), np.zeros(len(one))], axis=1)
-    overlaps = same_label_iou(one, other)
-    if not overlaps.any():
+    if not len(other):
         return vanished
-    partner = overlaps.argmax(axis=1)
-    sides = np.abs(one.boxes_xyxy - other.boxes_xyxy[partner]).max(axis=1)
-    moved = np.stack([np.abs(one.scores - other.scores[partner]), sides], axis=1)
-    moved[overlaps.max(axis=1) == 0] = np.inf
-    return np.where((moved.max(axis=1) <= vanished.max(axis=1))[:, None], moved, vanished)
+    scores = np.abs(one.scores[:, None] - other.scores[None])
+    sides = np.abs(one.boxes_xyxy[:, None] - other.boxes_xyxy[None]).max(axis=2)
+    same = same_label_iou(one, other) > SAME_IOU
+    moved = np.where(same[..., None], np.stack([scores, sides], axis=2), np.inf)  # [n, m, 2]
+    nearest = moved[np.arange(len(one)), moved.max(axis=2).argmin(axis=1)]
+    return np.where((nearest.max(axis=1) <= vanished.max(axis=1))[:, None], nearest, vanished)
 
 
 def _replaced(one: Boxes, other: Boxes, overlap: float) -> Array:
@@ -104,8 +109,10 @@ def _replaced(one: Boxes, other: Boxes, overlap: float) -> Array:
     if not len(other):
         return np.full(len(one), np.inf)
     rivals = np.where(same_label_iou(one, other) > overlap, other.scores[None], -np.inf)
-    return np.maximum(one.scores - rivals.max(axis=1), 0)
+    over: Array = np.maximum(one.scores - rivals.max(axis=1), 0)
+    return over
 
 
 def _area(boxes_xyxy: Array) -> Array:
-    return np.clip(boxes_xyxy[:, 2:] - boxes_xyxy[:, :2], 0, None).prod(axis=1)
+    area: Array = np.clip(boxes_xyxy[:, 2:] - boxes_xyxy[:, :2], 0, None).prod(axis=1)
+    return area

@@ -138,7 +138,8 @@ def _edges(mask_HW: Array) -> Array:
 
 
 def _areas(boxes_xyxy: Array) -> Array:
-    return (boxes_xyxy[:, 2] - boxes_xyxy[:, 0]) * (boxes_xyxy[:, 3] - boxes_xyxy[:, 1])
+    areas: Array = (boxes_xyxy[:, 2] - boxes_xyxy[:, 0]) * (boxes_xyxy[:, 3] - boxes_xyxy[:, 1])
+    return areas
 
 
 def _draw_tab(image_HWC: Array, caption: str, corner_xy: tuple[int, int], colour: RGB, text_px: int) -> None:

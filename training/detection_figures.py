@@ -49,7 +49,13 @@ def draw_scores(path: Path, judged: Verdicts, threshold: float) -> None:
     shown = judged.scores >= threshold
     hits = int((shown & judged.right).sum())
     precision, recall = hits / max(int(shown.sum()), 1), hits / max(judged.num_truths, 1)
-    axes.hist(parts, bins=np.linspace(0, 1, 41), stacked=True, label=["right", "wrong"], color=["tab:green", "tab:red"])
+    axes.hist(
+        parts,
+        bins=np.linspace(0, 1, 41).tolist(),
+        stacked=True,
+        label=["right", "wrong"],
+        color=["tab:green", "tab:red"],
+    )
     axes.axvline(threshold, color="black", linestyle="--", label=f"default threshold {threshold:.2f}")
     title = f"from the threshold on: precision {precision:.3f}, recall {recall:.3f}"
     axes.set(xlabel="score", ylabel="boxes of the test split", title=title)

@@ -35,9 +35,11 @@ class DetectionTail(nn.Module):
         boxes_xyxy = boxes_xyxy.gather(1, order[..., None].expand(-1, -1, 4))
         labels = labels.gather(1, order)
         kept = scores * (scores > self.score_floor) * keep(boxes_xyxy, labels, self.nms_iou)
-        missing = max(self.max_detections - kept.shape[1], 0)  # a small picture has fewer places than rows
-        kept, labels = (functional.pad(rows, (0, missing)) for rows in (kept, labels))
-        return _first_rows(kept, functional.pad(boxes_xyxy, (0, 0, 0, missing)), labels, self.max_detections)
+        missing = self.max_detections - kept.shape[1]
+        if missing > 0:  # a small picture has fewer places than rows
+            kept, labels = (functional.pad(rows, (0, missing)) for rows in (kept, labels))
+            boxes_xyxy = functional.pad(boxes_xyxy, (0, 0, 0, missing))
+        return _first_rows(kept, boxes_xyxy, labels, self.max_detections)
 
 
 def keep(boxes_xyxy: torch.Tensor, labels: torch.Tensor, nms_iou: float) -> torch.Tensor:

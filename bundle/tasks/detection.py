@@ -102,7 +102,7 @@ class DetectionTask:
         found = _rows(outputs)
         self._check_labels(found.labels)
         found = found.take(np.argsort(-found.scores, kind="stable"))
-        found = found.take(found.scores >= threshold).take(np.s_[: options.max_detections])
+        found = found.take(np.flatnonzero(found.scores >= threshold)[: options.max_detections])
         size_px = np.array([source.width_px, source.height_px] * 2, dtype=np.float64)
         boxes = np.round(np.clip(found.boxes_xyxy, 0, 1) * size_px, DECIMALS).tolist()
         return Detection(
@@ -200,7 +200,7 @@ def _rows(outputs: Tensors) -> Boxes:
 
 def _miscounted(outputs: Tensors) -> int:
     """How many rows with a score there are besides those that are counted."""
-    return abs(int(outputs["num_detections"]) - np.count_nonzero(outputs["scores"]))
+    return abs(int(outputs["num_detections"]) - int(np.count_nonzero(outputs["scores"])))
 
 
 def _told(found: DetectedObject) -> str:

@@ -99,7 +99,7 @@ class SegmentationTask:
             ClassArea(i, self._label(i), int(counts[i]) / mask_HW.size, write_rle(mask_HW == i) if wants_rle else None)
             for i in order
         )
-        return Segmentation(*mask_HW.shape, classes, None if wants_rle else _write_png(mask_HW))
+        return Segmentation(source.height_px, source.width_px, classes, None if wants_rle else _write_png(mask_HW))
 
     def _label(self, index: int) -> str:
         if index >= len(self._labels):
@@ -209,4 +209,5 @@ def _size(result: Segmentation) -> str:
 
 def _overlap(one_HW: Array, other_HW: Array) -> float:
     """Intersection over union."""
-    return float(np.count_nonzero(one_HW & other_HW) / max(np.count_nonzero(one_HW | other_HW), 1))
+    union = int(np.count_nonzero(one_HW | other_HW))
+    return int(np.count_nonzero(one_HW & other_HW)) / max(union, 1)

@@ -1,6 +1,7 @@
 """`POST /v1/detect`: pictures in, labelled boxes out, or the picture with the boxes drawn on it."""
 
 import cv2
+import numpy as np
 
 from bundle.overlays import draw_boxes
 from bundle.preprocess import Limits
@@ -14,8 +15,8 @@ def render(raw: bytes, result: Detection, limits: Limits) -> bytes:
     """The boxes on the picture at its own size, as PNG."""
     image_HWC = read_image(raw, limits)
     found = result.detections
-    boxes_xyxy, labels, scores = ([getattr(one, name) for one in found] for name in ("box_xyxy", "label", "score"))
-    drawn = draw_boxes(image_HWC, boxes_xyxy, labels, scores)
+    boxes_xyxy = np.array([one.box_xyxy for one in found], np.float64).reshape(-1, 4)
+    drawn = draw_boxes(image_HWC, boxes_xyxy, [one.label for one in found], [one.score for one in found])
     _, png = cv2.imencode(".png", cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR))
     return png.tobytes()
 

@@ -133,12 +133,8 @@ class Head(nn.Module):
 
     def __init__(self, channels: int, depth: int, num_labels: int) -> None:
         super().__init__()
-        self.classes = nn.Sequential(
-            *(_convolution(channels, channels) for _ in range(depth)), nn.Conv2d(channels, num_labels, 1)
-        )
-        self.sides = nn.Sequential(*(_convolution(channels, channels) for _ in range(depth)), nn.Conv2d(channels, 4, 1))
-        nn.init.constant_(self.classes[-1].bias, -math.log((1 - PRIOR) / PRIOR))
-        nn.init.constant_(self.sides[-1].bias, 2.0)  # boxes begin about four places wide
+        self.classes = _branch(channels, depth, num_labels, bias=-math.log((1 - PRIOR) / PRIOR))
+        self.sides = _branch(channels, depth, 4, bias=2.0)  # boxes begin about four places wide
 
     def forward(self, level_NCHW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """-> class logits [batch, labels, rows, columns], distances before softplus [batch, 4, rows, columns]."""
@@ -148,6 +144,12 @@ class Head(nn.Module):
 def _convolution(narrow: int, wide: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
     convolution = nn.Conv2d(narrow, wide, kernel, stride, padding=kernel // 2, bias=False)
     return nn.Sequential(convolution, nn.BatchNorm2d(wide), nn.ReLU())
+
+
+def _branch(channels: int, depth: int, num_values: int, bias: float) -> nn.Sequential:
+    answer = nn.Conv2d(channels, num_values, 1)
+    nn.init.constant_(answer.bias, bias)  # type: ignore[arg-type] # it has one
+    return nn.Sequential(*(_convolution(channels, channels) for _ in range(depth)), answer)
 
 
 def _stage(narrow: int, wide: int, depth: int) -> nn.Sequential:

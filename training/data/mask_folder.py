@@ -91,7 +91,7 @@ def read_mask_folder(folder: Path, test_share: float) -> Splits:
     found = {mask: _check_pair(path, mask, names) for pairs in parts.values() for path, mask in pairs}
     seen = set[int]().union(*found.values())
     labels, index_by_id = _classes(folder, names, seen)
-    samples = {part: FileMasks(*zip(*pairs, strict=True), index_by_id) for part, pairs in parts.items()}
+    samples = {part: _samples(pairs, index_by_id) for part, pairs in parts.items()}
     first = samples.get("all", samples.get("train"))
     if first is None or len(first) < MIN_SAMPLES:
         raise DataError(f"{folder}: {len(first or ())} pictures to train with; at least {MIN_SAMPLES} are needed")
@@ -118,6 +118,10 @@ def read_ids(path: Path) -> Array:
         return values[..., 0]
     what = "colours" if mode in ("RGB", "RGBA", "CMYK") else f"'{mode}' pixels"
     raise DataError(f"{path}: a mask of {what}; expected 8-bit grey (or palette) PNG whose values are class ids")
+
+
+def _samples(pairs: list[tuple[Path, Path]], index_by_id: Array) -> FileMasks:
+    return FileMasks([path for path, _ in pairs], [mask for _, mask in pairs], index_by_id)
 
 
 def _pairs(folder: Path) -> list[tuple[Path, Path]]:

@@ -17,6 +17,6 @@ def shapes_detector() -> TrainConfig:
         augment=Augment(flip=True, flip_vertical=True),
         optim=Optim(lr=3e-3),
         batch_size=16,
-        num_epochs=10,
+        num_epochs=12,
         gradient_clip_norm=10.0,
     )

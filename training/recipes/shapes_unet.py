@@ -7,16 +7,16 @@ from training.data.shapes import ShapesMasks
 
 
 def shapes_unet() -> TrainConfig:
-    """Circles, squares and triangles, 96x96, the ground and 3 classes; under half a minute on two cores."""
+    """Circles, squares and triangles, 64x64, the ground and 3 classes; under half a minute on two cores."""
     return TrainConfig(
         name="shapes_unet",
         task="image-segmentation",
-        data=ShapesMasks(num_train=600, num_test=100),
-        preprocess=ImageResize(height_px=96, width_px=96),
-        model=UnetConfig(channels=(16, 24, 32, 48), dropout=0.0),
-        augment=Augment(flip=True, flip_vertical=True),
-        optim=Optim(lr=1e-2),
-        batch_size=16,
-        num_epochs=8,
-        patience_epochs=8,
+        data=ShapesMasks(num_train=1000, num_test=100, height_px=64, width_px=64),
+        preprocess=ImageResize(height_px=64, width_px=64),
+        model=UnetConfig(channels=(16, 32, 64, 96), dropout=0.0),
+        augment=Augment(flip=True),
+        optim=Optim(lr=6e-3),
+        batch_size=8,
+        num_epochs=7,
+        patience_epochs=7,
     )

@@ -27,8 +27,8 @@ from training.data.samples import Samples
 from training.figures import draw_bars
 from training.graph import Graph
 
-NUM_DRAWN = 3  # best and as many worst answers
-TILE_WIDTH_PX = 360
+NUM_DRAWN = 4  # best and as many worst answers
+TILE_WIDTH_PX = 300
 TEXT_PX = 15
 
 
@@ -108,10 +108,14 @@ class SegmentationTraining:
         order = np.argsort(scores, kind="stable").tolist()
         worst = order[: min(NUM_DRAWN, len(order) // 2)]
         best = order[::-1][: min(NUM_DRAWN, len(order) - len(worst))]
-        named = [*((i, "best") for i in best), *((i, "worst") for i in reversed(worst))]
-        rows = [self._draw_row(samples, answers[i], i, f"{rank}: mean IoU {scores[i]:.2f}") for i, rank in named]
-        legend = draw_legend(rows[0].shape[1], self.labels, colours(self.num_outputs), TEXT_PX)
-        picture = np.concatenate([*rows, legend])
+        columns = [
+            [self._draw_row(samples, answers[i], i, f"{rank}: mean IoU {scores[i]:.2f}") for i in chosen]
+            for rank, chosen in (("best", best), ("worst", worst))
+            if chosen
+        ]
+        picture = _side_by_side([np.concatenate(column) for column in columns])
+        legend = draw_legend(picture.shape[1], self.labels, colours(self.num_outputs), TEXT_PX)
+        picture = np.concatenate([picture, legend])
         cv2.imwrite(str(folder / "overlays.png"), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
 
     def _count_one(self, samples: Samples, answers: Sequence[Segmentation], index: int) -> Array:
@@ -120,34 +124,39 @@ class SegmentationTraining:
     def _draw_row(self, samples: Samples, answer: Segmentation, index: int, caption: str) -> Array:
         """The picture, the truth and the answer, side by side under one line of text."""
         image_HWC = read_image(samples.raw(index), Limits())
-        palette = colours(self.num_outputs)
-        tiles = [
-            image_HWC,
-            *(draw_mask(image_HWC, mask, palette) for mask in (samples.target(index), class_mask(answer))),
+        size = (TILE_WIDTH_PX, max(1, round(image_HWC.shape[0] * TILE_WIDTH_PX / image_HWC.shape[1])))
+        shown_HWC = cv2.resize(image_HWC, size, interpolation=cv2.INTER_AREA)
+        masks = [
+            cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST)
+            for mask in (samples.target(index), class_mask(answer))
         ]
-        height_px = round(image_HWC.shape[0] * TILE_WIDTH_PX / image_HWC.shape[1])
-        shown = [cv2.resize(tile, (TILE_WIDTH_PX, height_px), interpolation=cv2.INTER_AREA) for tile in tiles]
+        tiles = [shown_HWC, *(draw_mask(shown_HWC, mask, colours(self.num_outputs)) for mask in masks)]
         names = (caption, "truth", "answer")
-        headed = [np.concatenate([_head(name), tile]) for name, tile in zip(names, shown, strict=True)]
-        return np.concatenate(headed, axis=1)
+        headed = [np.concatenate([_head(name), tile]) for name, tile in zip(names, tiles, strict=True)]
+        return _side_by_side(headed)
 
 
 class Decide(nn.Module):
-    """logits [batch, classes, height, width] -> the best class, uint8, and its lead over the next, float."""
+    """logits [batch, classes, height, width] -> the best class, uint8, and its lead over the next, float.
+
+    The lead is that of the softmax scores, without computing them all: onnxruntime would turn the tensor round twice
+    for a softmax over its second axis, which took as long as half of the network.
+    """
 
     def forward(self, logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Both [batch, height, width]; of equal scores the first class wins."""
-        scores = logits.softmax(dim=1)
-        best, mask = scores.max(dim=1)
+        mask = logits.argmax(dim=1, keepdim=True)
+        best = logits.amax(dim=1, keepdim=True)
         classes = torch.arange(logits.shape[1], device=logits.device)[:, None, None]
-        rest = torch.where(classes == mask[:, None], -1.0, scores).amax(dim=1)
-        return mask.to(torch.uint8), best - rest
+        next_best = torch.where(classes == mask, float("-inf"), logits).amax(dim=1, keepdim=True)
+        margin = (1 - (next_best - best).exp()) / (logits - best).exp().sum(dim=1, keepdim=True)
+        return mask[:, 0].to(torch.uint8), margin[:, 0]
 
 
 class MaskIou(MulticlassJaccardIndex):
     """torchmetrics' index, updated with (`mask`, `margin`) and targets."""
 
-    def update(self, outputs: tuple[torch.Tensor, ...], targets: torch.Tensor) -> None:
+    def update(self, outputs: tuple[torch.Tensor, ...], targets: torch.Tensor) -> None:  # type: ignore[override]
         """Count the pixels of a batch."""
         super().update(outputs[0].long(), targets)
 
@@ -204,6 +213,13 @@ def _figures(counts: Array, labels: tuple[str, ...]) -> dict[str, float]:
         "pixel_accuracy": float(np.diag(counts).sum() / max(counts.sum(), 1)),
         **seen,
     }
+
+
+def _side_by_side(pictures: list[Array]) -> Array:
+    """Joined, with a gap; the shorter ones end in white."""
+    height_px = max(len(picture) for picture in pictures)
+    padded = [np.pad(one, ((0, height_px - len(one)), (0, TEXT_PX), (0, 0)), constant_values=255) for one in pictures]
+    return np.concatenate(padded, axis=1)
 
 
 def _head(text: str) -> Array:
