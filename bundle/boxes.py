@@ -57,7 +57,6 @@ def same_label_iou(one: Boxes, other: Boxes) -> Array:
     """As `iou`, 1 between equal boxes even where they are empty, and 0 between boxes of unlike labels."""
     overlaps = iou(one.boxes_xyxy, other.boxes_xyxy)
     overlaps[(one.boxes_xyxy[:, None] == other.boxes_xyxy[None]).all(axis=2)] = 1.0
-    overlaps[(one.boxes_xyxy[:, None] == other.boxes_xyxy[None]).all(axis=2)] = 1.0
     overlaps[one.labels[:, None] != other.labels[None]] = 0.0
     return overlaps
 

@@ -52,7 +52,8 @@ class Predictor:
 
     def decode(self, outputs: Tensors, prepared: Prepared, options: Any = None) -> msgspec.Struct:
         """Turn one row of outputs into the answer a user sees; `options` are of the task's options type."""
-        return self.task.decode(outputs, prepared.source, options or self.task.options_type())
+        answer: msgspec.Struct = self.task.decode(outputs, prepared.source, options or self.task.options_type())
+        return answer
 
     def predict(self, raws: Sequence[bytes], options: Any = None) -> list[msgspec.Struct]:
         """Answer raw inputs, one answer each, in order.

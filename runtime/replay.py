@@ -33,7 +33,7 @@ def replay(predictor: Predictor, samples: list[Golden], atol: float) -> None:
                 _close(f"golden sample {i} {company}: output '{name}'", error, atol)
     answers = predictor.predict([sample.raw for sample in samples], predictor.task.golden_options())
     for i, (sample, answer) in enumerate(zip(samples, answers, strict=True)):
-        differs = predictor.task.agree(sample.answer, answer, atol)  # type: ignore[arg-type]
+        differs = predictor.task.agree(sample.answer, answer, atol)
         if differs:
             raise ParityError(f"golden sample {i}: the answer differs: {differs}")
 

@@ -71,7 +71,9 @@ class TokenStem(nn.Module):
         return tokens
 
 
-STEMS: dict[str, Callable[[Any], nn.Module]] = {
+Stem = ImageStem | SeriesStem | TokenStem
+
+STEMS: dict[str, Callable[[Any], Stem]] = {
     "image-resize": lambda preprocess: ImageStem(preprocess.channels),
     "series": lambda _: SeriesStem(),
     "text-tokens": lambda _: TokenStem(),
@@ -79,7 +81,7 @@ STEMS: dict[str, Callable[[Any], nn.Module]] = {
 """By kind of preprocessing."""
 
 
-def new_stem(preprocess: Preprocess) -> nn.Module:
+def new_stem(preprocess: Preprocess) -> Stem:
     """What makes a network's floats of prepared rows; `fit` it on training inputs."""
     return STEMS[preprocess.kind](preprocess)
 
@@ -87,9 +89,9 @@ def new_stem(preprocess: Preprocess) -> nn.Module:
 class Graph(nn.Module):
     """stem -> network -> numeric tail; in training the augmentation goes between stem and network."""
 
-    def __init__(self, stem: nn.Module, network: nn.Module, tail: nn.Module) -> None:
+    def __init__(self, stem: Stem, network: nn.Module, tail: nn.Module) -> None:
         super().__init__()
-        self.stem = stem
+        self.stem: Stem = stem
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # the stem's layout; a third faster on CPUs
         self.tail = tail
 

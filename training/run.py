@@ -15,7 +15,7 @@ import torch
 from pydantic import ValidationError
 
 from bundle.errors import RunError
-from bundle.preprocess import Prepare, load_preprocess
+from bundle.preprocess import Prepare, TextTokens, load_preprocess
 from bundle.spec import problems
 from bundle.tasks import TASKS as MEANINGS
 from bundle.tasks import Decode, Task
@@ -79,7 +79,7 @@ def _begin(folder: Path, config: TrainConfig, recipe: str) -> Run:
     splits = config.data.load()
     data_sha256 = splits.sha256()  # before anything is read for training: a file that changes later is not this data
     train_samples, validation_samples = train_and_validation(splits, config.validation_share, config.seed)
-    if config.tokenizer is not None:
+    if config.tokenizer is not None and isinstance(config.preprocess, TextTokens):
         train_tokenizer(config.tokenizer, config.preprocess, train_samples, folder)
     prepare = load_preprocess(config.preprocess, folder)
     task = training_task(config.task)(splits.labels, config.preprocess)

@@ -4,7 +4,6 @@ from typing import Any, ClassVar, Protocol, TypeVar
 
 import msgspec
 
-from bundle.preprocess import Preprocess
 from bundle.tensors import Tensors, TensorSpec
 
 OptionsT = TypeVar("OptionsT", bound=msgspec.Struct)
@@ -20,7 +19,7 @@ class Task(Protocol[OptionsT, ResultT]):
 
     def __init__(self, parameters: Any) -> None: ...
 
-    def output_specs(self, preprocess: Preprocess) -> tuple[TensorSpec, ...]:
+    def output_specs(self, preprocess: Any) -> tuple[TensorSpec, ...]:
         """Tensors a graph must give for this task, with named axes; some have the size of what was prepared."""
         ...
 

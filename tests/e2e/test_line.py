@@ -22,7 +22,7 @@ def test_every_test_picture_gets_the_proven_answer_over_http(tiny_bundle: Bundle
         [sys.executable, "-m", "loadtests.truth", str(model)], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "of 359 right" in done.stdout
+    assert "359 test samples: accuracy" in done.stdout
 
 
 def test_golden_answers_over_http_are_those_of_a_predictor_here(tiny_bundle: Bundle) -> None:

@@ -95,7 +95,7 @@ class ClassificationTraining:
 class Accuracy(MulticlassAccuracy):
     """Accuracy of served scores."""
 
-    def update(self, outputs: tuple[torch.Tensor, ...], targets: torch.Tensor) -> None:
+    def update(self, outputs: tuple[torch.Tensor, ...], targets: torch.Tensor) -> None:  # type: ignore[override]
         """Count one batch; `outputs` is (scores [batch, labels],)."""
         super().update(outputs[0], targets)
 
