@@ -36,7 +36,7 @@ class Augment(Spec):
     flip_vertical: bool = False
     """Mirror half of the pictures, top to bottom."""
     scale: tuple[PositiveFloat, PositiveFloat] = (1.0, 1.0)
-    """Zoom by a factor between these, about the middle."""
+    """Zoom by a factor between these, twice as large as likely as half as large; a window lies anywhere."""
     rotate_deg: float = Field(default=0.0, ge=0, le=180)
     """Turn by at most this much either way."""
     brightness: float = Field(default=0.0, ge=0)

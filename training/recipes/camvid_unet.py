@@ -7,7 +7,7 @@ from training.data.camvid import CamVid
 
 
 def camvid_unet() -> TrainConfig:
-    """Road scenes, 240x180, 11 classes; about twenty-five minutes on two cores."""
+    """Road scenes, 240x180, 11 classes; about half an hour on two cores."""
     return TrainConfig(
         name="camvid_unet",
         task="image-segmentation",
