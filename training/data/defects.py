@@ -19,7 +19,6 @@ Kind = Callable[[np.random.Generator, Array], tuple[Array, Array]]
 """(generator, float32 [H, W, C]) -> (painted float32 [H, W, C], how much of each pixel is defect, float32 [H, W])."""
 
 MASK_LEVEL = 0.25  # a pixel belongs to the defect from this share of it on: soft rims count, their far ends do not
-SMALLEST_SIDE_PX = 16
 
 
 def paint_defects(
@@ -27,7 +26,7 @@ def paint_defects(
 ) -> tuple[Array, Array]:
     """Paint between `count[0]` and `count[1]` defects of random kinds (keys of KINDS).
 
-    Takes float32 [H, W, C] of any scale, at least 16 pixels a side; gives the painted picture and its mask, bool [H, W].
+    Takes float32 [H, W, C] of any scale, 16 pixels a side or more; gives the painted picture and bool [H, W].
     """
     mask_HW = np.zeros(image_HWC.shape[:2], bool)
     for _ in range(rng.integers(count[0], count[1] + 1)):
@@ -39,7 +38,7 @@ def paint_defects(
 def _spot(rng: np.random.Generator, image_HWC: Array) -> tuple[Array, Array]:
     """One to four small pits, mostly darker than their surroundings."""
     height, width = image_HWC.shape[:2]
-    cover_HW = np.zeros((height, width), np.float32)
+    cover_HW: Array = np.zeros((height, width), np.float32)
     for _ in range(rng.integers(1, 5)):
         radius = rng.uniform(0.008, 0.045) * min(height, width) + 0.7
         axes = tuple(int(16 * radius * rng.uniform(0.6, 1.6)) for _ in range(2))
@@ -53,7 +52,7 @@ def _crack(rng: np.random.Generator, image_HWC: Array) -> tuple[Array, Array]:
     """A thin line that wanders, of changing strength; now and then bright, as a scratch is."""
     height, width = image_HWC.shape[:2]
     side = min(height, width)
-    cover_HW = np.zeros((height, width), np.float32)
+    cover_HW: Array = np.zeros((height, width), np.float32)
     at = np.array([rng.uniform(0, width), rng.uniform(0, height)])
     direction, wander = rng.uniform(0, 2 * np.pi), rng.uniform(0.05, 0.6)
     step = max(side * 0.02, 2.0)
@@ -61,8 +60,8 @@ def _crack(rng: np.random.Generator, image_HWC: Array) -> tuple[Array, Array]:
     for _ in range(rng.integers(6, 60)):
         direction += rng.normal(0, wander)
         then = at + step * np.array([np.cos(direction), np.sin(direction)])
-        ends = [tuple((16 * point).astype(int).tolist()) for point in (at, then)]
-        cv2.line(cover_HW, *ends, rng.uniform(0.5, 1.0), thickness, cv2.LINE_AA, 4)
+        start, end = ((16 * point).astype(int).tolist() for point in (at, then))
+        cv2.line(cover_HW, start, end, rng.uniform(0.5, 1.0), thickness, cv2.LINE_AA, 4)
         at = then
     cover_HW = cv2.GaussianBlur(cover_HW, (0, 0), rng.uniform(0.3, 0.9))
     return _add(image_HWC, cover_HW, _sign(rng, 0.85) * rng.uniform(0.7, 3.0)), cover_HW
@@ -125,7 +124,7 @@ def _blurred(image_HWC: Array, sigma_px: float) -> Array:
 
 
 def _blob(rng: np.random.Generator, size: tuple[int, int], share: float, at_rim: bool) -> Array:
-    """An irregular patch of about `share` of the picture: smooth noise, cut where a hill around its centre is highest."""
+    """An irregular patch of about `share` of the picture: a hill with smooth noise on it, cut at its top."""
     height, width = size
     grid = rng.normal(0, 1, tuple(rng.integers(3, 12, 2))).astype(np.float32)
     noise_HW = cv2.resize(grid, (width, height), interpolation=cv2.INTER_CUBIC)

@@ -5,6 +5,8 @@ from typing import Literal
 import cv2
 import numpy as np
 
+from bundle.preprocess import Limits
+from bundle.preprocess.image import read_image
 from bundle.tensors import Array
 from training.data.fetch import fetch
 from training.data.painted import PaintedSamples
@@ -46,7 +48,7 @@ class MagneticTile(DataConfig):
 
 def _hold_out(tiles: SurfaceFiles) -> list[int]:
     """Whole groups of look-alikes, drawn until the share is reached; a group that would overshoot it is passed over."""
-    groups = _look_alikes(np.stack([_small(path) for path in map(str, tiles.paths)]))
+    groups = _look_alikes(np.stack([_small(tiles.raw(i)) for i in range(len(tiles))]))
     wanted = round(HELD_OUT_SHARE * len(tiles))
     held: list[int] = []
     for group in np.random.default_rng(HELD_OUT_SEED).permutation(np.unique(groups)):
@@ -55,9 +57,9 @@ def _hold_out(tiles: SurfaceFiles) -> list[int]:
     return sorted(held)
 
 
-def _small(path: str) -> Array:
-    image_HW = cv2.imread(path, cv2.IMREAD_GRAYSCALE)
-    small = cv2.resize(image_HW, (SMALL_PX, SMALL_PX), interpolation=cv2.INTER_AREA).astype(np.float64).ravel()
+def _small(raw: bytes) -> Array:
+    image_HWC = read_image(raw, Limits())[..., :1]
+    small = cv2.resize(image_HWC, (SMALL_PX, SMALL_PX), interpolation=cv2.INTER_AREA).astype(np.float64).ravel()
     return (small - small.mean()) / max(small.std(), 1e-6)
 
 

@@ -19,6 +19,7 @@ from training.data.surfaces import Surface, encode_png
 
 PAINTED = "painted "
 SEED_RANGE = 2**31
+ATTEMPTS = 20
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,10 @@ class PaintedSamples:
     def _paint(self, index: int) -> tuple[Array, Array]:
         image_HWC = read_image(self.good.raw(index % len(self.good)), Limits())
         rng = np.random.default_rng((self.seed, index))
-        painted_HWC, mask_HW = paint_defects(rng, image_HWC.astype(np.float32), (self._kind(index),), (1, 1))
+        for _ in range(ATTEMPTS):
+            painted_HWC, mask_HW = paint_defects(rng, image_HWC.astype(np.float32), (self._kind(index),), (1, 1))
+            if mask_HW.any():  # a crack may begin at the rim and leave at once
+                break
         return np.rint(np.clip(painted_HWC, 0, 255)).astype(np.uint8), mask_HW
 
 

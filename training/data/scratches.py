@@ -65,8 +65,8 @@ def _scratch(rng: np.random.Generator, side_px: int) -> Array:
         start, angle = rng.uniform(0.1, 0.9, 2) * side_px, rng.uniform(0, np.pi)
         reach = rng.uniform(0.15, 0.5) * side_px * np.array([np.cos(angle), np.sin(angle)])
         for shift, level in ((1.2, -25.0), (0.0, rng.uniform(30, 70))):
-            ends = [tuple(np.rint(16 * (point + shift)).astype(int).tolist()) for point in (start, start + reach)]
-            cv2.line(cover_HW, *ends, level, 1, cv2.LINE_AA, 4)
+            begin, end = (np.rint(16 * (at + shift)).astype(int).tolist() for at in (start, start + reach))
+            cv2.line(cover_HW, begin, end, level, 1, cv2.LINE_AA, 4)
     return cover_HW
 
 

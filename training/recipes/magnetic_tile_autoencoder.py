@@ -17,6 +17,6 @@ def magnetic_tile_autoencoder() -> TrainConfig:
         augment=Augment(flip=True, flip_vertical=True),
         optim=Optim(lr=3e-3, weight_decay=0.01),
         batch_size=16,
-        num_epochs=100,
-        patience_epochs=100,
+        num_epochs=80,
+        patience_epochs=80,
     )

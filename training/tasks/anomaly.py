@@ -101,7 +101,7 @@ class AnomalyTraining:
         return PaintDefects(config.defects, moves) if config.defects else moves
 
     def loss(self, logits: torch.Tensor, targets: torch.Tensor, label_smoothing: float) -> torch.Tensor:
-        """Mean over normal pixels, plus the mean over each picture's defect, so that a thin crack counts as a wide stain."""
+        """Mean over normal pixels, plus the mean over each defect: a thin crack counts as much as a wide stain."""
         size = logits.shape[1:]
         defect = functional.adaptive_max_pool2d((targets == 1).to(logits.dtype), size)
         known = functional.adaptive_max_pool2d((targets >= 0).to(logits.dtype), size)

@@ -85,7 +85,9 @@ class SeriesAnomalyTraining:
         """Set the threshold on the normal series of validation, which the weights have not seen; see `threshold_of`."""
         normal = ~is_anomalous(self.stack_targets(validation.targets))
         raw_scores = deviations(graph, validation.inputs, normal).mean(dim=1)
-        graph.get_submodule("tail").threshold.copy_(threshold_of(raw_scores))  # type: ignore[operator,union-attr]
+        tail = graph.tail
+        assert isinstance(tail, SeriesAnomalyTail)  # noqa: S101 - this task made it
+        tail.threshold.copy_(threshold_of(raw_scores))
         return SeriesAnomalyDecode()
 
     def score(self, answers: Sequence[SeriesAnomaly], targets: list[int]) -> dict[str, float]:
