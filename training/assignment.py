@@ -14,7 +14,7 @@ from training.boxes import generalised_iou, iou
 
 PADDING = -1
 NUM_PLACES = 10  # places that learn one box; TOOD has 13 at strides from 8 to 128, where a box covers more places
-SCORE_POWER, IOU_POWER = 0.5, 6.0  # overlap decides, the score breaks ties, as in YOLOv6 and YOLOv8
+SCORE_POWER, IOU_POWER = 0.5, 6.0  # overlap decides, the score breaks ties, as in YOLOv8
 BOX_WEIGHT = 2.0  # TOOD's
 
 

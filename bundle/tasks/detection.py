@@ -18,7 +18,7 @@ from bundle.tensors import Array, Tensors, TensorSpec
 NUM_SCORE_BINS = 10
 COUNT_BINS = (0, 1, 2, 3, 5, 9, 17, 33)  # a bin for none, one, two, 3-4, 5-8, 9-16, 17-32, and more
 MATCH_IOU = 0.75  # two answers mean the same box: what COCO calls the strict overlap
-DECIMALS = 2  # of a pixel: more would be digits, not knowledge
+DECIMALS = 4  # of a pixel, which is what float32 holds; at 2 the mAP of answers was 0.001 off that of the tensors
 THRESHOLD_HELP = "list nothing that scores less; the bundle has a default"
 MAX_DETECTIONS_HELP = "list at most so many, the best"
 FORMAT_HELP = "json: the answer; png: the picture with the boxes drawn on it"

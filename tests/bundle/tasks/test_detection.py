@@ -96,7 +96,7 @@ def test_boxes_are_cut_to_the_picture() -> None:
 
 def test_an_answer_reads_well() -> None:
     got = task().decode(outputs((1, 0.5, (0.1, 0.2, 1 / 3, 2 / 3))), SOURCE, ALL)
-    expected = b'{"detections":[{"box_xyxy":[20.0,20.0,66.67,66.67],"label":"dog","score":0.5}]}'
+    expected = b'{"detections":[{"box_xyxy":[20.0,20.0,66.6667,66.6667],"label":"dog","score":0.5}]}'
     assert msgspec.json.encode(got) == expected
 
 
