@@ -89,12 +89,34 @@ BOXES = {
 }
 """By precision, for boxes, labels and scores."""
 
+DEVIATIONS = {
+    "fp32": Tolerance(
+        # Scores are r / (r + threshold), maps count by their mean. Seen: 9e-6 of a score over a network that first
+        # stretches a picture's contrast (magnetic_tile_painted).
+        atol=5e-5,
+        random_atol=5e-5,
+        batch_atol=5e-5,
+        disagreement_share=0.0,
+        max_metric_drop=0.0005,
+    ),
+    "int8": Tolerance(
+        atol=0.1,  # seen: 0.051
+        random_atol=0.25,  # seen: 0.039
+        batch_atol=5e-5,
+        # Verdicts near the threshold flip. Seen: 3 of 108 on validation, 6 of 150 on test (magnetic_tile_painted, which
+        # is left out) and none (magnetic_tile_autoencoder).
+        disagreement_share=0.01,
+        max_metric_drop=0.005,
+    ),
+}
+"""By precision, for anomaly scores and where they come from."""
+
 TOLERANCES: dict[str, dict[str, Tolerance]] = {
     "image-classification": SCORES,
     "image-segmentation": MASKS,
     "object-detection": BOXES,
-    "anomaly-detection": SCORES,
-    "series-anomaly-detection": SCORES,
+    "anomaly-detection": DEVIATIONS,
+    "series-anomaly-detection": DEVIATIONS,
     "text-classification": SCORES,
     "sentence-embedding": SCORES,
 }

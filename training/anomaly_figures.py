@@ -110,7 +110,7 @@ def _chosen(answers: Sequence[Verdict], truth: Sequence[bool]) -> list[tuple[int
 
 def _outlined(image_HWC: Array, mask_HW: Array) -> Array:
     contours, _ = cv2.findContours(mask_HW.astype(np.uint8), cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
-    return cv2.drawContours(np.ascontiguousarray(image_HWC), contours, -1, TRUTH_COLOUR, 1)
+    return cv2.drawContours(image_HWC.copy(), contours, -1, TRUTH_COLOUR, 1)
 
 
 def _fit(image_HWC: Array) -> Array:

@@ -74,9 +74,10 @@ class DefectFpn(nn.Module):
 
 
 def _standardised(batch_NCHW: torch.Tensor) -> torch.Tensor:
-    mean = batch_NCHW.mean(dim=(1, 2, 3), keepdim=True)
-    centred = batch_NCHW - mean
-    return centred * ((centred * centred).mean(dim=(1, 2, 3), keepdim=True) + FLAT).rsqrt()
+    # From its first pixel on: a picture of one grey is exactly 0, where the rounding of its mean would be stretched.
+    shifted = batch_NCHW - batch_NCHW[:, :, :1, :1]
+    centred = shifted - shifted.mean(dim=(1, 2, 3), keepdim=True)
+    return centred * (centred * centred).mean(dim=(1, 2, 3), keepdim=True).add(FLAT).rsqrt()
 
 
 def _convolution(narrow: int, wide: int, size: int = 3, stride: int = 1) -> nn.Sequential:

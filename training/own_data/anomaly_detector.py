@@ -22,6 +22,7 @@ def anomaly_detector(data: Path, name: str = "anomaly_detector") -> TrainConfig:
     dataset = NormalFolder(folder=data.resolve())
     splits = dataset.load()
     size = batch_size(len(splits.train), 16)
+    epochs = num_epochs(len(splits.train), size, STEPS)
     painted = all(label.startswith("painted") for label in splits.labels[1:])
     note = "there are no defective pictures to test on: the figures are about defects painted on good ones"
     describe(splits, [note] if painted else [])
@@ -34,6 +35,6 @@ def anomaly_detector(data: Path, name: str = "anomaly_detector") -> TrainConfig:
         augment=Augment(flip=True, shift_px=8, scale=(0.9, 1.1), contrast=0.2, defects=0.6),
         optim=Optim(lr=3e-3, weight_decay=0.01),
         batch_size=size,
-        num_epochs=num_epochs(len(splits.train), size, STEPS),
-        patience_epochs=60,
+        num_epochs=epochs,
+        patience_epochs=epochs,  # the rate falls to nothing at the end, and the best epochs are there
     )
