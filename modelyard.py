@@ -14,6 +14,11 @@ COMMANDS = {
         "export",
         "make a bundle from a run, with proof: RUN --repository models",
     ),
+    "import": (
+        "export.commands:import_command",
+        "export",
+        "make a bundle from somebody's model, with proof: hf FOLDER | onnx FILE",
+    ),
     "inspect": (
         "bundle.commands:inspect_command",
         "serving",

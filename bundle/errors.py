@@ -12,6 +12,7 @@ Exception
     ├── ParityError             an artefact does not give the checkpoint's answers
     ├── RuntimeFailed           an inference engine cannot do what was asked of it
     ├── DataError               a data set is missing, damaged or not in the form it claims
+    ├── UnusableModel           somebody's model file or folder cannot become a bundle
     └── RunError                a training run cannot be started, resumed or read
 
 Knows nothing of HTTP: serving/errors.py maps these to status codes, modelyard.py to exit codes.
@@ -60,6 +61,10 @@ class RuntimeFailed(ModelyardError):
 
 class DataError(ModelyardError):
     """A data set is missing, damaged or not in the form it claims."""
+
+
+class UnusableModel(ModelyardError):
+    """Somebody's model file or folder cannot become a bundle."""
 
 
 class RunError(ModelyardError):

@@ -60,7 +60,7 @@ def check_evaluation(
     differing = [
         f"sample {i}: {reason}"
         for i, (expected, have) in enumerate(zip(want.answers, got.answers, strict=True))
-        if (reason := task.agree(expected, have, _tie_atol(tolerance)))
+        if (reason := task.agree(expected, have, tolerance.answer_atol))
     ]
     decoded = Check(
         kind="decoded",
@@ -80,8 +80,3 @@ def check_evaluation(
     if not metric.passed:
         raise ParityError(str(metric))
     return [decoded, metric]
-
-
-def _tie_atol(tolerance: Tolerance) -> float:
-    """Only what fp32 arithmetic can swap counts as a tie, whatever the artefact's own precision is allowed."""
-    return min(tolerance.atol, tolerance.batch_atol)

@@ -8,6 +8,7 @@ import io
 import logging
 import warnings
 from pathlib import Path
+from typing import Any
 
 import onnx
 import torch
@@ -31,20 +32,29 @@ def export_onnx(module: nn.Module, inputs: tuple[TensorSpec, ...], outputs: tupl
     example = tuple(torch.ones(_example_shape(spec), dtype=getattr(torch, spec.dtype)) for spec in inputs)
     dynamic = tuple({i: size for i, size in enumerate(spec.shape) if isinstance(size, str)} for spec in inputs)
     with _quiet():
-        torch.onnx.export(
+        program = torch.onnx.export(
             module,
             example,
-            path,
             dynamic_shapes=(dynamic,),  # nested: Graph.forward takes *inputs
             input_names=[spec.name for spec in inputs],
             output_names=[spec.name for spec in outputs],
             opset_version=OPSET,
-            external_data=False,
             verbose=False,
         )
+        _keep_names_apart(program)
+        program.save(path, external_data=False)
     written = {entry.domain: entry.version for entry in onnx.load(path, load_external_data=False).opset_import}
     if written.get("") != OPSET:  # for an opset it does not know, the exporter writes an invalid file without a word
         raise ParityError(f"{path.name}: asked for opset {OPSET}, the exporter wrote {written}")
+
+
+def _keep_names_apart(program: Any) -> None:
+    """The exporter names an inner value after its operator (`embedding`), also where an output has that name."""
+    graph = program.model.graph
+    taken = {value.name for value in (*graph.inputs, *graph.outputs)}
+    for value in (value for node in graph for value in node.outputs if not value.is_graph_output()):
+        if value.name in taken:
+            value.name = f"{value.name}.inner"
 
 
 def _example_shape(spec: TensorSpec) -> list[int]:

@@ -1,30 +1,27 @@
 """model.onnx -> model.int8.onnx, in the form that suits the graph: static for convolutions, dynamic for transformers.
 
 Static: uint8 activations and int8 weights, a scale a channel, calibrated on training samples: what CPUs with VNNI run
-fastest. Input cast, normalisation and the numeric tail stay fp32. Dynamic: int8 weights, activations scaled as they
-come; a transformer's activations vary too much from text to text for a fixed scale, and a convolution that is scaled as
-it comes is slower than fp32 (text CNN, 48 tokens, batch 8: 4 ms against 0.7 ms). Knows onnxruntime's quantisers. Knows
-nothing of proof.
+fastest. Input cast, normalisation and the numeric tail stay fp32. Dynamic (export/quantize_tokens.py): a transformer's
+activations vary too much from text to text for a fixed scale (MiniLM: mean cosine 0.93), and a convolution that is
+scaled as it comes is slower than fp32 (text CNN, 48 tokens, batch 8: 4 ms against 0.7 ms). Knows onnxruntime's static
+quantiser. Knows nothing of proof.
 """
 
-import logging
 import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import onnx
-from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_dynamic, quantize_static
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from bundle.tensors import Array, Tensors, group_alike, stack
+from export.quantize_tokens import quantize_tokens
 
 CALIBRATION_BATCH = 32
 QUANTIZED_OPS = ("Conv", "Gemm", "MatMul")
 """Ops whose weights and inputs become int8; with them the ops between (Relu, MaxPool ...) pass int8 through."""
-
-DYNAMIC_OPS = ("MatMul", "Gemm", "Gather")
-"""Gather: the rows of embedding tables, most of a small transformer's file."""
 
 Names = Callable[[onnx.NodeProto], Iterable[str]]
 
@@ -32,7 +29,7 @@ Names = Callable[[onnx.NodeProto], Iterable[str]]
 def quantize(source: Path, target: Path, calibration: list[Tensors]) -> str:
     """Write the int8 artefact and say how it was made; `calibration` holds rows as the graph takes them."""
     if _is_transformer(onnx.load(source).graph):
-        return quantize_dynamically(source, target)
+        return quantize_tokens(source, target, calibration)
     return quantize_statically(source, target, calibration)
 
 
@@ -54,26 +51,6 @@ def quantize_statically(source: Path, target: Path, calibration: list[Tensors]) 
             nodes_to_exclude=_numeric_ends(prepared),
         )
     return f"static QDQ, U8S8 a channel, calibrated on {len(calibration)} training samples"
-
-
-def quantize_dynamically(source: Path, target: Path) -> str:
-    """Weights alone; needs no calibration."""
-    model = onnx.load(source)
-    del model.graph.value_info[:]  # the exporter describes weights there, in a layout that the quantiser changes
-    logger = logging.getLogger()
-    level = logger.level
-    logger.setLevel(logging.ERROR)  # it advises a pre-processing that this form does not need
-    try:
-        quantize_dynamic(
-            model,
-            str(target),
-            weight_type=QuantType.QInt8,
-            per_channel=True,
-            op_types_to_quantize=list(DYNAMIC_OPS),
-        )
-    finally:
-        logger.setLevel(level)
-    return "dynamic, S8 weights a channel"
 
 
 def _is_transformer(graph: onnx.GraphProto) -> bool:

@@ -18,6 +18,7 @@ from serving.inputs import InputLimits
 from serving.metrics import CountRequests, Metrics
 from serving.models import models_router
 from serving.oip.health import health_router
+from serving.openai import EmbeddingsAnswer, EmbeddingsRequest, OpenAIError, openai_router
 from serving.pool import Pool
 from serving.repository import Model, ModelRepository
 from serving.settings import Settings
@@ -69,6 +70,7 @@ def create_app(settings: Settings, on_loaded: Callable[[list[Model]], None] | No
             tags=["predict"],
             openapi_extra=openapi.operation(endpoint),
         )
+    app.include_router(openai_router(models, pool, metrics, input_limits))
     app.include_router(models_router(models))
     app.include_router(health_router(models))
 
@@ -81,12 +83,13 @@ def create_app(settings: Settings, on_loaded: Callable[[list[Model]], None] | No
 
 
 def _describe(app: FastAPI) -> None:
-    """Add the schemas that the endpoints' operations refer to."""
+    """Add the schemas that the operations refer to."""
     generated = app.openapi
+    schemas = openapi.components(EmbeddingsRequest, EmbeddingsAnswer, OpenAIError)
 
     def with_components() -> dict[str, Any]:
         schema = generated()
-        schema.setdefault("components", {}).setdefault("schemas", {}).update(openapi.components())
+        schema.setdefault("components", {}).setdefault("schemas", {}).update(schemas)
         return schema
 
     app.openapi = with_components  # type: ignore[method-assign]

@@ -43,9 +43,13 @@ log = logging.getLogger("modelyard.serving")
 
 def error_response(status: int, code: str, message: str, headers: dict[str, str] | None = None) -> Response:
     """The one shape of an error."""
-    sendable = message.encode(errors="backslashreplace").decode()  # it may quote a name that is no valid text
-    body = msgspec.json.encode({"error": sendable, "code": code})
+    body = msgspec.json.encode({"error": sendable(message), "code": code})
     return Response(body, status, headers, media_type="application/json")
+
+
+def sendable(message: str) -> str:
+    """A message that UTF-8 can hold: it may quote a name that is no valid text."""
+    return message.encode(errors="backslashreplace").decode()
 
 
 def status_of(error: ModelyardError) -> tuple[int, str]:
@@ -53,15 +57,20 @@ def status_of(error: ModelyardError) -> tuple[int, str]:
     return next((STATUS[base] for base in type(error).__mro__ if base in STATUS), (500, "internal"))
 
 
+def refusal(error: ModelyardError) -> tuple[int, str, dict[str, str] | None]:
+    """Status, code and headers of the answer to an error; what is no fault of the caller is logged."""
+    status, code = status_of(error)
+    if status >= 500:
+        log.error("%s: %s", code, error)
+    return status, code, {"Connection": "close"} if status in UNREAD_BODY else None
+
+
 def install(app: FastAPI) -> None:
     """Put every error of the application, the framework's own too, into the one shape."""
 
     async def ours(_: Request, error: Exception) -> Response:
         assert isinstance(error, ModelyardError)  # noqa: S101 - registered for this type only
-        status, code = status_of(error)
-        if status >= 500:
-            log.error("%s: %s", code, error)
-        headers = {"Connection": "close"} if status in UNREAD_BODY else None
+        status, code, headers = refusal(error)
         return error_response(status, code, str(error), headers)
 
     async def framework(request: Request, error: Exception) -> Response:

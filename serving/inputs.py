@@ -6,7 +6,8 @@ Knows HTTP bodies. Knows nothing of what the bytes mean.
 import asyncio
 import codecs
 import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import msgspec
@@ -49,18 +50,43 @@ async def read_inputs(request: Request, medium: Medium, limits: InputLimits) -> 
         BadInput: no input, or a body that is not what its content type says. InputTooLarge: over a limit.
         InputTooSlow: the body did not arrive in time. UnsupportedMedia: a content type that is not read.
     """
+    async with _in_time(limits):
+        raws = await _read(request, medium, limits)
+    check_number(len(raws), limits)
+    return raws
+
+
+async def read_body(request: Request, limits: InputLimits) -> bytes:
+    """The whole body, whatever it is.
+
+    Raises:
+        InputTooLarge: over a limit. InputTooSlow: it did not arrive in time. BadInput: the client went away.
+    """
+    async with _in_time(limits):
+        return await _body(request, limits)
+
+
+def check_number(num_inputs: int, limits: InputLimits) -> None:
+    """Hold the number of inputs of a request to at least one and at most the limit.
+
+    Raises:
+        BadInput: none. InputTooLarge: too many.
+    """
+    if not num_inputs:
+        raise BadInput("the request holds no inputs; send at least one")
+    if num_inputs > limits.max_instances:
+        raise InputTooLarge(
+            f"the request holds {num_inputs} inputs; at most {limits.max_instances} are answered at once"
+        )
+
+
+@asynccontextmanager
+async def _in_time(limits: InputLimits) -> AsyncIterator[None]:
     try:
         async with asyncio.timeout(limits.max_body_s):
-            raws = await _read(request, medium, limits)
+            yield
     except TimeoutError:
         raise InputTooSlow(f"the body did not arrive within {limits.max_body_s:g} s") from None
-    if not raws:
-        raise BadInput("the request holds no inputs; send at least one")
-    if len(raws) > limits.max_instances:
-        raise InputTooLarge(
-            f"the request holds {len(raws)} inputs; at most {limits.max_instances} are answered at once"
-        )
-    return raws
 
 
 async def _read(request: Request, medium: Medium, limits: InputLimits) -> list[bytes]:

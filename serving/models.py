@@ -1,4 +1,7 @@
-"""`GET /v1/models`: what is served, what is refused and why, with the evidence. Knows manifests and HTTP."""
+"""`GET /v1/models`: what is served, what is refused and why, with the evidence. Knows manifests and HTTP.
+
+`object` and `data` stand beside `models` for OpenAI's clients: the models that they can use, as they list them.
+"""
 
 from typing import Any
 
@@ -7,6 +10,7 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from bundle.manifest import Manifest
+from serving.endpoints import sentence_embedding
 from serving.repository import Model, ModelRepository
 
 
@@ -16,9 +20,9 @@ def models_router(models: ModelRepository) -> APIRouter:
 
     @router.get("/v1/models", summary="List models with labels, input, artefacts and evidence")
     async def list_models() -> Response:
-        return Response(
-            msgspec.json.encode({"models": [describe(model) for model in models.models]}), media_type="application/json"
-        )
+        known = models.models
+        listed = {"models": [describe(model) for model in known], "object": "list", "data": for_openai(known)}
+        return Response(msgspec.json.encode(listed), media_type="application/json")
 
     return router
 
@@ -40,6 +44,15 @@ def describe(model: Model) -> dict[str, Any]:
         "left_out": {one.artefact: one.reason for one in manifest.left_out},
         "digest": manifest.digest,
     }
+
+
+def for_openai(models: list[Model]) -> list[dict[str, Any]]:
+    """The models that OpenAI's clients can ask here; a bundle does not say when it was made."""
+    return [
+        {"id": model.name, "object": "model", "created": 0, "owned_by": "modelyard"}
+        for model in models
+        if model.predictor and model.predictor.manifest.task == sentence_embedding.ENDPOINT.task
+    ]
 
 
 def _artefacts(manifest: Manifest) -> dict[str, Any]:

@@ -35,28 +35,42 @@ def operation(endpoint: Endpoint) -> dict[str, Any]:
     answered = _answer("One prediction an input, in order.", endpoint.answer_type.__name__)
     if endpoint.render is not None:
         answered["content"]["image/png"] = binary
-    answers = {
-        "200": answered,
-        "400": _answer("The input or a parameter cannot be read.", "Error"),
-        "404": _answer("No such model or version.", "Error"),
-        "408": _answer("The body did not arrive in time.", "Error"),
-        "413": _answer("Over a limit: bytes, pixels or inputs a request.", "Error"),
-        "415": _answer("A content type that is not read.", "Error"),
-        "503": _answer("The model does not answer now; the error says why.", "Error"),
-    }
     return {
         "parameters": _parameters(Selection) + _parameters(endpoint.options_type),
         "requestBody": {"required": True, "content": bodies},
-        "responses": answers,
+        "responses": {
+            "200": answered,
+            **_failures("Error"),
+            "415": _answer("A content type that is not read.", "Error"),
+        },
     }
 
 
-def components() -> dict[str, Any]:
-    """Schemas of every body that the operations refer to."""
-    types: list[Any] = [Error]
+def described(body: type[msgspec.Struct], answer: type[msgspec.Struct], error: type[msgspec.Struct]) -> dict[str, Any]:
+    """The OpenAPI operation of a route that reads and writes JSON alone; `components` must be given its types."""
+    content = {"application/json": {"schema": {"$ref": REF.format(name=body.__name__)}}}
+    return {
+        "requestBody": {"required": True, "content": content},
+        "responses": {"200": _answer(answer.__doc__ or "", answer.__name__), **_failures(error.__name__)},
+    }
+
+
+def components(*others: type[msgspec.Struct]) -> dict[str, Any]:
+    """Schemas of every body that the endpoints' operations refer to, and of others."""
+    types: list[Any] = [Error, *others]
     for endpoint in ENDPOINTS.values():
         types += [endpoint.medium.instances_type, endpoint.answer_type]
     return msgspec.json.schema_components(types, ref_template=REF)[1]
+
+
+def _failures(error: str) -> dict[str, Any]:
+    return {
+        "400": _answer("The input or a parameter cannot be read.", error),
+        "404": _answer("No such model or version.", error),
+        "408": _answer("The body did not arrive in time.", error),
+        "413": _answer("Over a limit: bytes, pixels or inputs a request.", error),
+        "503": _answer("The model does not answer now; the error says why.", error),
+    }
 
 
 def _answer(description: str, schema: str) -> dict[str, Any]:

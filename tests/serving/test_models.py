@@ -44,7 +44,9 @@ async def test_a_model_is_listed_with_what_a_caller_and_an_auditor_need(reposito
                 "left_out": {},
                 "digest": manifest.digest,
             }
-        ]
+        ],
+        "object": "list",
+        "data": [],
     }
 
 
@@ -66,7 +68,7 @@ async def test_a_model_that_is_loading_is_listed_as_such(tmp_path: Path) -> None
 @pytest.mark.anyio
 async def test_without_models_the_list_is_empty(tmp_path: Path) -> None:
     async with started(Settings(repository=tmp_path)) as client:
-        assert (await client.get(MODELS)).json() == {"models": []}
+        assert (await client.get(MODELS)).json() == {"models": [], "object": "list", "data": []}
 
 
 @pytest.mark.xdist_group("tampered")
