@@ -32,7 +32,7 @@ def export_onnx(module: nn.Module, inputs: tuple[TensorSpec, ...], outputs: tupl
     example = tuple(torch.ones(_example_shape(spec), dtype=getattr(torch, spec.dtype)) for spec in inputs)
     dynamic = tuple({i: size for i, size in enumerate(spec.shape) if isinstance(size, str)} for spec in inputs)
     with _quiet():
-        program = torch.onnx.export(
+        program: Any = torch.onnx.export(
             module,
             example,
             dynamic_shapes=(dynamic,),  # nested: Graph.forward takes *inputs

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 import torch
+from torch import nn
 
 from bundle.golden import Golden, write_golden
 from bundle.manifest import GoldenSample
@@ -20,7 +21,6 @@ from bundle.tasks import Task
 from bundle.tensors import Tensors, group_alike, stack, unstack
 from training.data.prepared import prepare_sample
 from training.data.samples import Samples
-from training.graph import Graph
 
 NUM_GOLDEN = 16
 FORWARD_BATCH = 64
@@ -30,7 +30,7 @@ Compute = Callable[[list[Tensors]], list[Tensors]]
 """Rows of inputs -> rows of outputs, in order; of a checkpoint or of an engine."""
 
 
-def checkpoint_compute(graph: Graph, output_names: Sequence[str]) -> Compute:
+def checkpoint_compute(graph: nn.Module, output_names: Sequence[str]) -> Compute:
     """The checkpoint's own outputs for prepared rows, in float32 on the CPU: what artefacts are held to."""
     graph = graph.eval().float().cpu()
 

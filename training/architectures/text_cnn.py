@@ -1,8 +1,8 @@
-"""A convolutional network over tokens, beside a linear model over n-grams of them: deep and wide.
+"""A convolutional network over tokens (Kim 2014), beside a linear model over n-grams of them: deep and wide.
 
-Deep: embeddings, convolutions of several widths, the maximum over the text (Kim 2014). Wide: every n-gram is hashed to
-a row of a table that holds its votes for the outputs, as in fastText (Joulin et al. 2016) and in wide and deep learning
-(Cheng et al. 2016); rare phrases that a convolution cannot afford to learn are known by heart there.
+Deep: embeddings, convolutions of several widths, the maximum over the text. It generalises. Wide: n-grams by heart
+(ngram_votes.py), as in wide and deep learning (Cheng et al. 2016). The loop trains the deep part; `complete` then fits
+the wide part and weighs the two on the validation split, which makes the scores honest as well.
 Padding changes nothing: masked tokens are zero before a convolution and after it, and cast no votes.
 """
 
@@ -15,9 +15,13 @@ from torch.nn import functional
 
 from bundle.preprocess import TextTokens
 from training.architectures.architecture import ArchitectureConfig
+from training.architectures.ngram_votes import NgramVotes
 
-HASH_FACTOR = 1_000_003  # a prime; products of it with values below HASH_RANGE stay far inside int64
-HASH_RANGE = 2**31 - 1
+Inputs = tuple[torch.Tensor, ...]
+
+MAX_VOTES = 2**22  # 16 MB of the bundle
+PART_SIZE = 512  # texts at once
+PRIOR_SAMPLES = 10.0  # both weights begin at 1, held there by as many samples: a few texts must not move them far
 
 
 class TextCnnConfig(ArchitectureConfig):
@@ -35,18 +39,18 @@ class TextCnnConfig(ArchitectureConfig):
     embedding_dropout: float = Field(default=0.3, ge=0, lt=1)
     token_dropout: float = Field(default=0.0, ge=0, lt=1)
     """Share of tokens that are blanked."""
-    ngrams: int = Field(default=0, ge=0, le=8)
+    ngrams: int = Field(default=0, ge=0, le=12)
     """Longest n-gram that votes; 0 leaves the wide part out."""
-    buckets: PositiveInt = 2**18
-    """Rows that n-grams of each length are hashed to."""
-    vote_scale: float = Field(default=4.0, gt=0)
-    """Votes are multiplied by this: an n-gram that is seen seldom has to learn in larger steps than a convolution."""
-    vote_dropout: float = Field(default=0.3, ge=0, lt=1)
-    """Share of n-grams that do not vote."""
+    buckets: PositiveInt = 2**19
+    """Rows that n-grams are hashed to; fewer where there are many labels."""
 
     def build(self, preprocess: TextTokens, num_outputs: int) -> nn.Module:
         """int64 input_ids and attention_mask [batch, tokens] -> logits [batch, num_outputs]."""
-        return TextCnn(self, preprocess.vocab_size, num_outputs)
+        deep = Convolutions(self, preprocess.vocab_size, num_outputs)
+        if not self.ngrams:
+            return deep
+        num_rows = min(self.buckets, MAX_VOTES // (num_outputs + 1))
+        return WideAndDeep(deep, NgramVotes(self.ngrams, num_rows, num_outputs))
 
     @classmethod
     def tiny(cls) -> Self:
@@ -54,31 +58,10 @@ class TextCnnConfig(ArchitectureConfig):
         return cls(embedding=4, channels=4, widths=(2, 3), ngrams=2, buckets=64)
 
 
-class TextCnn(nn.Module):
+class Convolutions(nn.Module):
     """Any number of tokens."""
 
     def __init__(self, config: TextCnnConfig, vocab_size: int, num_outputs: int) -> None:
-        super().__init__()
-        self.deep = Convolutions(config, vocab_size)
-        self.head = nn.Sequential(
-            nn.Dropout(config.dropout), nn.Linear(config.channels * len(config.widths), num_outputs)
-        )
-        lengths = range(1, config.ngrams + 1)
-        self.votes = nn.ModuleList(Votes(config, length, vocab_size, num_outputs) for length in lengths)
-
-    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-        """int64 [batch, tokens] each -> logits [batch, num_outputs]."""
-        mask = attention_mask.float()
-        logits = self.head(self.deep(input_ids, mask))
-        for votes in self.votes:
-            logits = logits + votes(input_ids, mask)
-        return logits
-
-
-class Convolutions(nn.Module):
-    """Token ids -> the strongest answer of every filter over the text, float [batch, channels x widths]."""
-
-    def __init__(self, config: TextCnnConfig, vocab_size: int) -> None:
         super().__init__()
         self._config = config
         self.embedding = nn.Embedding(vocab_size, config.embedding)
@@ -86,11 +69,13 @@ class Convolutions(nn.Module):
         self.convolutions = nn.ModuleList(
             nn.Conv1d(config.embedding, config.channels, width) for width in config.widths
         )
+        features = config.channels * len(config.widths)
+        self.head = nn.Sequential(nn.Dropout(config.dropout), nn.Linear(features, num_outputs))
 
-    def forward(self, input_ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """int64 and float [batch, tokens]."""
-        embedded = self.embedding(input_ids)
-        embedded = functional.dropout(embedded, self._config.embedding_dropout, self.training)
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        """int64 [batch, tokens] each -> logits [batch, num_outputs]."""
+        mask = attention_mask.float()
+        embedded = functional.dropout(self.embedding(input_ids), self._config.embedding_dropout, self.training)
         kept = functional.dropout(mask, self._config.token_dropout, self.training)
         batch_NCT = (embedded * kept[:, :, None]).transpose(1, 2)
         found = []
@@ -98,34 +83,54 @@ class Convolutions(nn.Module):
             padded_NCT = functional.pad(batch_NCT, ((width - 1) // 2, width // 2))
             # What is masked is 0, the least that a rectifier gives: it is never the maximum.
             found.append((convolution(padded_NCT).relu() * mask[:, None, :]).amax(dim=2))
-        return torch.cat(found, dim=1)
+        return self.head(torch.cat(found, dim=1))
 
 
-class Votes(nn.Module):
-    """N-grams of one length -> the sum of their votes over the root of their number, float [batch, num_outputs]."""
+class WideAndDeep(nn.Module):
+    """The weighted sum of both parts' logits; the deep part alone until it is completed."""
 
-    def __init__(self, config: TextCnnConfig, length: int, vocab_size: int, num_outputs: int) -> None:
+    def __init__(self, deep: nn.Module, wide: NgramVotes) -> None:
         super().__init__()
-        self._length, self._scale, self._dropout = length, config.vote_scale, config.vote_dropout
-        self._num_rows = vocab_size if length == 1 else config.buckets
-        self.table = nn.Embedding(self._num_rows, num_outputs)
-        nn.init.zeros_(self.table.weight)
+        self.deep, self.wide = deep, wide
+        self.weights: torch.Tensor
+        self.register_buffer("weights", torch.tensor([1.0, 0.0]))
 
-    def forward(self, input_ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """int64 and float [batch, tokens]."""
-        voters = _later(mask, self._length - 1)  # an n-gram counts where its last token does
-        voters = functional.dropout(voters, self._dropout, self.training)
-        votes = (self.table(self._rows(input_ids)) * voters[:, :, None]).sum(dim=1)
-        return votes * self._scale / voters.sum(dim=1, keepdim=True).clamp_min(1).sqrt()
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        """int64 [batch, tokens] each -> logits [batch, num_outputs]."""
+        logits = self.deep(input_ids, attention_mask) * self.weights[0]
+        return logits if self.training else logits + self.wide(input_ids, attention_mask) * self.weights[1]
 
-    def _rows(self, input_ids: torch.Tensor) -> torch.Tensor:
-        """The n-gram that begins at each token, as a row of the table."""
-        rows = input_ids
-        for step in range(1, self._length):
-            rows = (rows * HASH_FACTOR + _later(input_ids, step)) % HASH_RANGE
-        return rows % self._num_rows
+    def complete(
+        self,
+        train: Inputs,
+        train_targets: torch.Tensor,
+        validation: Inputs,
+        validation_targets: torch.Tensor,
+    ) -> None:
+        """After training: fit the wide part, then choose both weights for the least loss on the validation split."""
+        self.eval()
+        with torch.no_grad():
+            self.wide.fit(train[0], train[1], train_targets)
+            parts = torch.stack([_in_parts(part, validation) for part in (self.deep, self.wide)])
+        self.weights.copy_(_weigh(parts, validation_targets))
 
 
-def _later(tokens: torch.Tensor, steps: int) -> torch.Tensor:
-    """[batch, tokens] moved to the left by some steps, zeros following."""
-    return functional.pad(tokens, (0, steps))[:, steps:]
+def _in_parts(network: nn.Module, inputs: Inputs) -> torch.Tensor:
+    parts = zip(*(tensor.split(PART_SIZE) for tensor in inputs), strict=True)
+    return torch.cat([network(*part) for part in parts])
+
+
+def _weigh(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """[parts, samples, outputs] -> a weight a part, as in stacking (Wolpert 1992)."""
+    weights = torch.ones(len(logits), requires_grad=True)
+    optimizer = torch.optim.LBFGS([weights], max_iter=100, line_search_fn="strong_wolfe")
+
+    def loss() -> torch.Tensor:
+        optimizer.zero_grad()
+        mixed = (logits * weights[:, None, None]).sum(dim=0)
+        value = functional.cross_entropy(mixed, targets) + (weights - 1).square().sum() * PRIOR_SAMPLES / len(targets)
+        value.backward()
+        return value
+
+    optimizer.step(loss)
+    return weights.detach().clamp_min(0.0)

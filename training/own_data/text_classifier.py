@@ -44,7 +44,7 @@ def text_classifier(
         optim=Optim(lr=1e-3, weight_decay=0.01),
         batch_size=size,
         num_epochs=num_epochs(len(splits.train), size, STEPS),
-        patience_epochs=4,
+        patience_epochs=6,
         balance_labels=unbalanced,
         validation_share=0.15,
     )

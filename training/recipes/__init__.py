@@ -23,6 +23,8 @@ RECIPES = {
     "magnetic_tile_painted": "training.recipes.magnetic_tile_painted:magnetic_tile_painted",
     "ecg5000_autoencoder": "training.recipes.ecg5000_autoencoder:ecg5000_autoencoder",
     "ecg5000_denoising": "training.recipes.ecg5000_denoising:ecg5000_denoising",
+    "nsmc_cnn": "training.recipes.nsmc_cnn:nsmc_cnn",
+    "sst2_cnn": "training.recipes.sst2_cnn:sst2_cnn",
 }
 """Name -> "module:function", imported on use."""
 

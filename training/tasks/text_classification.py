@@ -3,17 +3,21 @@
 import csv
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import numpy as np
+import torch
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from torch import nn
 
 from bundle.errors import RunError
+from bundle.tasks import Decode
 from bundle.tasks.classification import Classification
 from training.config import Augment
 from training.data.prepared import PreparedSplit
 from training.data.samples import Samples
+from training.graph import Graph, Inputs
 from training.tasks.classification import ClassificationTraining
 
 NUM_ERRORS = 100
@@ -24,6 +28,17 @@ BASELINES = {
 }
 """What is counted: words and pairs of them suit English; letters suit Korean, whose words take many endings."""
 REGULARISATION = 4.0  # scikit-learn's C: weaker than its default of 1, which is too strong for rows of length 1
+
+
+@runtime_checkable
+class Completed(Protocol):
+    """A network that has more to learn after its best epoch."""
+
+    def complete(
+        self, train: Inputs, train_targets: torch.Tensor, validation: Inputs, validation_targets: torch.Tensor
+    ) -> None:
+        """Learn from both splits; each comes as inputs and targets."""
+        ...
 
 
 class TextClassificationTraining(ClassificationTraining):
@@ -38,6 +53,13 @@ class TextClassificationTraining(ClassificationTraining):
         if config != Augment():
             raise RunError(f"augment is for pictures; for texts leave it out (given: {config.model_dump_json()})")
         return None
+
+    def finish(self, graph: Graph, train: PreparedSplit, validation: PreparedSplit) -> Decode:
+        """The labels; and the parts of the network that no gradient reaches, where it has such."""
+        if isinstance(graph.network, Completed):
+            targets, validation_targets = (self.stack_targets(split.targets) for split in (train, validation))
+            graph.network.complete(train.inputs, targets, validation.inputs, validation_targets)
+        return super().finish(graph, train, validation)
 
     def baseline(self, train: PreparedSplit, test: PreparedSplit) -> dict[str, float]:
         """Always the commonest label; logistic regression on TF-IDF of words, and of letters."""
