@@ -33,6 +33,8 @@ class Tokenizer(Spec):
     """Unicode normalisation form; NFKC makes one of full-width and half-width letters."""
     min_frequency: int = Field(default=2, ge=1)
     """What occurs less often in the training texts becomes unknown (words, characters) or is not joined (bpe)."""
+    spaces: bool = True
+    """Whether white space counts; without it, texts that are spaced as one likes read the same (characters only)."""
     framed: bool = False
     """Put every text between [CLS] and [SEP], as BERT does."""
 
@@ -71,6 +73,8 @@ def _normalizer(config: Tokenizer) -> Any:
     steps = [getattr(normalizers, config.normalization)()]
     if config.lowercase:
         steps.append(normalizers.Lowercase())
+    if not config.spaces:
+        steps.append(normalizers.Replace(Regex(r"\s+"), ""))
     return normalizers.Sequence(steps)
 
 

@@ -16,7 +16,7 @@ from tests.serving import pictures
 from tests.serving.wire import BOUNDARY, MULTIPART, error_of, instances, multipart
 
 CLASSIFY = "/v1/classify"
-OFFLINE = {tree.BundleError, tree.ParityError, tree.DataError, tree.RunError}
+OFFLINE = {tree.BundleError, tree.ParityError, tree.DataError, tree.RunError, tree.UnusableModel}
 """Raised where nobody waits for an answer: while models are loaded, exported or trained."""
 
 STRANGE_CHARSET = f"{MULTIPART['content-type']}; charset=undefined"
