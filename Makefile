@@ -66,7 +66,7 @@ docs: $(INSTALLED) ## write the generated pages: settings, results, the manifest
 bench: $(DEMO)/models/digits_cnn/1 ## the service against a bare Predictor, on the same cores in one run
 	$(BIN)/python -m loadtests.bench $(DEMO)/models/digits_cnn --json-file build/bench.json
 
-reproduce: $(INSTALLED) ## train every recipe anew (about 7 minutes on 2 cores), rewrite results/ and docs/results.md
+reproduce: $(INSTALLED) ## train every recipe anew (about an hour on 2 cores; public sets from MODELYARD_DATA), rewrite results/ and docs/results.md
 	rm -rf build/reproduce
 	set -e; for recipe in $(RECIPES); do $(BIN)/modelyard train $$recipe --out build/reproduce; done
 	$(BIN)/python docs/generate.py
