@@ -23,7 +23,9 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[huggingface,serving,dev]'
 	touch $@
 
-demo: demo-models ## train, export with proof and serve a model of each family on http://127.0.0.1:$(PORT)
+# Two models at a time, each with one thread: networks this small gain little from a second one.
+demo: $(INSTALLED) ## train, export with proof and serve a model of each family on http://127.0.0.1:$(PORT)
+	OMP_NUM_THREADS=1 $(MAKE) --no-print-directory -j2 demo-models
 	$(BIN)/modelyard serve $(DEMO)/models --port $(PORT)
 
 demo-models: $(INSTALLED) $(foreach recipe,$(DEMO_RECIPES),$(DEMO)/models/$(recipe)/1) $(DEMO)/models/minilm/1 ## make the models of the demo, each once
