@@ -17,6 +17,6 @@ def scratches_painted() -> TrainConfig:
         augment=Augment(flip=True, flip_vertical=True, defects=0.6),
         optim=Optim(lr=5e-3, weight_decay=0.01),
         batch_size=25,
-        num_epochs=30,
-        patience_epochs=30,
+        num_epochs=16,
+        patience_epochs=16,
     )

@@ -17,6 +17,6 @@ def shapes_unet() -> TrainConfig:
         augment=Augment(flip=True),
         optim=Optim(lr=6e-3),
         batch_size=8,
-        num_epochs=7,
+        num_epochs=5,
         patience_epochs=7,
     )
