@@ -54,7 +54,7 @@ DEMO_MODELS = {
     "minilm": rb'"embedding":',
     "scratches_painted": PNG,
     "shapes_detector": rb'"box_xyxy":',
-    "shapes_unet": rb'"mask":',
+    "shapes_unet": rb'"mask_png":',
 }
 """Model of the demo -> what the answer to its curl line holds, or the file that it writes begins with."""
 

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from bundle.preprocess import TextTokens
 from training.architectures.architecture import ArchitectureConfig
-from training.architectures.ngram_votes import NgramVotes
+from training.ngram_votes import NgramVotes
 
 Inputs = tuple[torch.Tensor, ...]
 
@@ -54,8 +54,8 @@ class TextCnnConfig(ArchitectureConfig):
 
     @classmethod
     def tiny(cls) -> Self:
-        """Two widths of four channels, and pairs that vote."""
-        return cls(embedding=4, channels=4, widths=(2, 3), ngrams=2, buckets=64)
+        """Two widths of eight channels, and pairs that vote; nothing is dropped, so that every channel learns."""
+        return cls(embedding=8, channels=8, widths=(2, 3), dropout=0.0, embedding_dropout=0.0, ngrams=2, buckets=64)
 
 
 class Convolutions(nn.Module):

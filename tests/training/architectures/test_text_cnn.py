@@ -8,8 +8,8 @@ from hypothesis import given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 
 from bundle.preprocess import TextTokens  # noqa: E402
-from training.architectures.ngram_votes import NgramVotes  # noqa: E402
 from training.architectures.text_cnn import Convolutions, TextCnnConfig, WideAndDeep  # noqa: E402
+from training.ngram_votes import NgramVotes  # noqa: E402
 
 LAW = settings(derandomize=True, deadline=None, max_examples=100)
 VOCAB = 50
