@@ -57,7 +57,8 @@ class InputDocument(msgspec.Struct, frozen=True):
     @property
     def has_data(self) -> bool:
         """Whether its data are in the JSON."""
-        return bytes(self.data) not in (b"", b"null")
+        view = memoryview(self.data)
+        return len(view) > len(b"null") or bytes(view) not in (b"", b"null")
 
 
 class OutputDocument(msgspec.Struct, frozen=True):

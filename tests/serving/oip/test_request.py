@@ -94,9 +94,7 @@ def test_the_header_may_count_the_whole_body() -> None:
     np.testing.assert_array_equal(only(parse(body, json_size(str(len(body)), len(body)))), ROWS)
 
 
-@pytest.mark.parametrize(
-    "given", ["-1", "", "1.5", "abc", "1e3", "+5", " 5", "٣", "99999999999999999999", "2147483648"]
-)
+@pytest.mark.parametrize("given", ["-1", "", "1.5", "abc", "1e3", "+5", " 5", "٣", "9" * 20, "2147483648"])
 def test_a_header_that_is_no_size_is_refused(given: str) -> None:
     with pytest.raises(BadInput, match="it must be the number of JSON bytes"):
         json_size(given, 10)
