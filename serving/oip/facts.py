@@ -9,11 +9,10 @@ from typing import Any
 from bundle.errors import BadInput, ModelNotFound
 from bundle.spec import NAME_PATTERN
 from serving.metrics import Metrics
-from serving.oip.counted import counted
 from serving.oip.metadata import Scheduling, model_config, model_metadata
-from serving.oip.statistics import Counts, statistics
 from serving.repository import ModelRepository
 from serving.served import ServedModel
+from serving.statistics import statistics
 
 STATES = {"ready": "READY", "loading": "LOADING", "draining": "UNLOADING"}
 """Our states -> the protocol's; any other is UNAVAILABLE, with the reason beside it."""
@@ -80,17 +79,21 @@ def config_of(models: ModelRepository, served: ServedModel, max_rows: int) -> di
 
 
 def statistics_of(models: ModelRepository, metrics: Metrics, name: str = "", version: str = "") -> dict[str, Any]:
-    """Statistics of one version, of all versions of a model, or of everything that answers.
+    """Statistics of one version, of all versions of a model, or of everything that answers; integers all.
 
     Raises:
         ModelNotFound, ModelNotReady: a model is named that is not there, or does not answer.
     """
-    wanted = [find(models, name, version)] if name else []
-    known = counted(metrics.collect())
-    serving = [(one.name, one.version) for one in models.models if one.served is not None]
-    if name:
-        serving = [key for key in serving if key[0] == name and (not version or key[1] == wanted[0].version)]
-    return statistics([(*key, known.get(key, Counts())) for key in sorted(serving)])
+    one = find(models, name, version) if name else None
+    asked = sorted(
+        (state.name, state.version)
+        for state in models.models
+        if state.served is not None
+        and name in ("", state.name)
+        and (one is None or not version or state.version == one.version)
+    )
+    nothing: dict[str, Any] = {"response_stats": {}, "memory_usage": []}
+    return {"model_stats": [nothing | known for known in statistics(metrics, asked)]}
 
 
 def index_of(models: ModelRepository, ready_only: bool = False) -> list[dict[str, str]]:
