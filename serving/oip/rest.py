@@ -5,6 +5,7 @@ Knows HTTP. Knows nothing of how a question is answered (facts.py).
 """
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -64,12 +65,33 @@ class IndexDocument(msgspec.Struct, frozen=True):
     ready: bool = False
 
 
-def server_router(models: ModelRepository, metrics: Metrics, admin: bool) -> APIRouter:
-    """What may be asked of the server; `admin` says whether an admin key is set. Comes before `model_router`."""
+@dataclass(frozen=True)
+class Admin:
+    """Who may change what is served, and what then happens."""
+
+    is_on: bool
+    """Whether an admin key is set at all."""
+    require: Callable[[Request], Any]
+    """Returns where a request comes from an admin; raises Forbidden or Unauthenticated where not."""
+    operations: Operations
+
+
+def routers(models: ModelRepository, metrics: Metrics, admin: Admin, limits: InputLimits) -> list[APIRouter]:
+    """Everything of `/v2` but health and inference; in this order, since a path may fit several."""
+    return [
+        server_router(models, metrics, admin.is_on),
+        repository_router(models, admin, limits),
+        not_here_router(),
+        model_router(models, metrics, limits.max_instances),
+    ]
+
+
+def server_router(models: ModelRepository, metrics: Metrics, is_admin_on: bool) -> APIRouter:
+    """What may be asked of the server."""
     router = APIRouter(tags=[TAG])
 
     async def server() -> Response:
-        return _json(server_metadata(admin))
+        return _json(server_metadata(is_admin_on))
 
     async def statistics() -> Response:
         return _json(statistics_of(models, metrics))
@@ -120,9 +142,7 @@ def _add_both(router: APIRouter, path: str, question: Callable[..., Awaitable[Re
     router.add_api_route(VERSION + path, named, summary=f"{summary} (one version)")
 
 
-def repository_router(
-    models: ModelRepository, operations: Operations, require_admin: Callable[[Request], Any], limits: InputLimits
-) -> APIRouter:
+def repository_router(models: ModelRepository, admin: Admin, limits: InputLimits) -> APIRouter:
     """The index, for everybody who may ask; load and unload, for admins."""
     router = APIRouter(tags=[TAG])
 
@@ -131,7 +151,7 @@ def repository_router(
         return _json(index_of(models, asked.ready))
 
     async def load(request: Request, name: str) -> Response:
-        require_admin(request)
+        admin.require(request)
         check_name(name)
         asked = _read(await read_body(request, limits), LoadDocument)
         foreign = [one for one in asked.parameters if one == "config" or one.startswith("file:")]
@@ -141,16 +161,16 @@ def repository_router(
                 "from the repository folder alone, with proof"
             )
         try:
-            await operations.load(name)
+            await admin.operations.load(name)
         except ModelyardError as cause:
             raise _as_failed_load(name, cause) from None
         return Response()
 
     async def unload(request: Request, name: str) -> Response:
-        require_admin(request)
+        admin.require(request)
         check_name(name)
         _read(await read_body(request, limits), LoadDocument)
-        await operations.unload(name)
+        await admin.operations.unload(name)
         return Response()
 
     router.add_api_route("/v2/repository/index", index, methods=["POST"], summary="Every model and its state")

@@ -1,7 +1,9 @@
 """KServe's REST client, unmodified. In a process of its own: it and tritonclient register the same protobuf names."""
 
+import json
 import subprocess
 import sys
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -9,7 +11,8 @@ import pytest
 from tests.clients.conftest import Running
 from tests.clients.fake import BEATS, answered
 
-pytest.importorskip("orjson", reason="kserve is not installed here")
+if find_spec("kserve") is None:
+    pytest.skip("kserve is not installed here", allow_module_level=True)
 
 ASK = """
 import asyncio, json, sys
@@ -31,8 +34,7 @@ async def main():
     }
     series = InferInput("series", list(beats.shape), "FP32")
     series.set_data_from_numpy(beats, binary_data=binary)
-    outputs = [RequestedOutput("errors")]
-    outputs[0].binary_data = binary
+    outputs = [RequestedOutput("errors", {"binary_data": binary})]
     request = InferRequest("beats", [series], request_id="my id", request_outputs=outputs)
     response = await client.infer(url, request, model_name="beats")
     told["id"], told["name"] = response.id, response.model_name
@@ -53,9 +55,6 @@ asyncio.run(main())
 
 @pytest.mark.parametrize("how", ["json", "binary"])
 def test_the_rest_client(server: Running, how: str) -> None:
-    import json
-
-    pytest.importorskip("geventhttpclient", reason="kserve is not installed here")
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", ASK, server.url, how, json.dumps(BEATS.tolist())],
         capture_output=True,
@@ -63,12 +62,10 @@ def test_the_rest_client(server: Running, how: str) -> None:
         check=False,
         timeout=120,
     )
-    if "No module named 'kserve'" in done.stderr:
-        pytest.skip("kserve is not installed here")
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout.splitlines()[-1])
     assert (told["live"], told["ready"], told["model"], told["nobody"]) == (True, True, True, False)
     assert (told["id"], told["name"]) == ("my id", "beats")
-    np.testing.assert_allclose(told["errors"], answered(BEATS, size=4).tolist() if how else None, atol=1e-6)
+    np.testing.assert_allclose(told["errors"], answered(BEATS, size=4), atol=1e-6)
     assert told["all"] == ["anomaly_score", "errors"]
     assert "no inputs" in told["refused"]
