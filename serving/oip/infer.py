@@ -5,7 +5,7 @@ Knows HTTP, the repository and its queues. Knows nothing of how bodies are laid 
 
 import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -28,6 +28,7 @@ from serving.oip.response import PlannedOutput, check_in_json, outputs_of, plan,
 from serving.oip.rows import raw_request, rows_of
 from serving.reply import JSON, Header, Reply
 from serving.repository import ModelRepository
+from serving.served import ServedModel
 
 PREFIX, SUFFIX = "/v2/models/", "/infer"
 TEMPLATE = "/v2/models/{name}/infer"
@@ -55,16 +56,29 @@ def infer_handler(models: ModelRepository, limits: InputLimits) -> Handler:
         target = TARGET.fullmatch(request.scope["path"])
         if target is None:
             return error_reply(404, "not_found", f"{request.scope['path']}: Not Found; see /docs for what there is")
-        served = find(models, target["name"], target["version"] or "")
-        body, headers = await read_body(request, limits), request.headers
-        read = partial(understand, served.manifest, headers, body, limits)
-        understood = await asyncio.to_thread(read) if _takes_long(headers, body) else read()
+        name, version = target["name"], target["version"] or ""
+        find(models, name, version)  # before a body is read for nobody
+        body = await read_body(request, limits)
+        served, understood = await _understood(partial(find, models, name, version), request.headers, body, limits)
         schedule(call, understood.request.wishes)
         call.phases["parse"] = now() - call.arrived
-        finish = partial(_finish, served.manifest, understood, headers.get("accept-encoding"), call)
+        finish = partial(_finish, served.manifest, understood, request.headers.get("accept-encoding"), call)
         return await watched(request, call, served.ask(call, understood.rows, finish))
 
     return answer
+
+
+async def _understood(
+    current: Callable[[], ServedModel], headers: Headers, body: bytes, limits: InputLimits
+) -> tuple[ServedModel, Understood]:
+    """The request and the model that is to answer it; checked anew if another took its place meanwhile."""
+    while True:
+        served = current()
+        if not _takes_long(headers, body):
+            return served, understand(served.manifest, headers, body, limits)
+        understood = await asyncio.to_thread(understand, served.manifest, headers, body, limits)
+        if current() is served:
+            return served, understood
 
 
 def understand(manifest: Manifest, headers: Headers, body: bytes, limits: InputLimits) -> Understood:

@@ -208,8 +208,3 @@ def test_a_failed_load_begins_with_that(failure: ModelyardError, status: int, co
 @pytest.mark.parametrize("body", [b"[", b"[1]", b'{"parameters": 1}', b"\xff"])
 def test_a_body_that_is_none_is_refused(body: bytes) -> None:
     error_of(ask(Recorder(), "/v2/repository/models/b/load", content=body), 400, "bad_input")
-
-
-def test_health_says_both(oip: httpx.Client) -> None:
-    assert oip.get("/v2/health/live").json() == {"live": True}
-    assert oip.get("/v2/health/ready").json()["ready"] is True
