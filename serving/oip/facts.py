@@ -4,7 +4,8 @@ Knows the repository and what it serves. Knows nothing of HTTP, gRPC or inferenc
 """
 
 import re
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 from bundle.errors import BadInput, ModelNotFound
 from bundle.spec import NAME_PATTERN
@@ -96,7 +97,35 @@ def statistics_of(models: ModelRepository, metrics: Metrics, name: str = "", ver
     return {"model_stats": [nothing | known for known in statistics(metrics, asked)]}
 
 
-def index_of(models: ModelRepository, ready_only: bool = False) -> list[dict[str, str]]:
+class State(Protocol):
+    """One model version, as far as the index tells."""
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+
+    @property
+    def version(self) -> int:
+        """The version's number."""
+
+    @property
+    def state(self) -> str:
+        """A key of STATES, or any other for what does not answer."""
+
+    @property
+    def reason(self) -> str:
+        """Why it does not answer, or ""."""
+
+
+class Listing(Protocol):
+    """Whoever knows every model version: this process's repository, or all processes that share the port."""
+
+    @property
+    def models(self) -> Sequence[State]:
+        """Every version."""
+
+
+def index_of(models: Listing, ready_only: bool = False) -> list[dict[str, str]]:
     """Every version that the repository knows of."""
     entries = [
         {

@@ -3,31 +3,42 @@
 KServe's reads `live` of the one body and `ready` of the other; both bodies hold both.
 """
 
+from typing import Protocol
+
 import msgspec
 from fastapi import APIRouter
 from starlette.responses import Response
 
 from serving.errors import sendable
-from serving.repository import ModelRepository
 
 
-def health_router(models: ModelRepository) -> APIRouter:
-    """Routes for one repository."""
+class Health(Protocol):
+    """Whoever can tell: the models of this process, or all processes that share the port."""
+
+    def not_ready_because(self) -> str:
+        """Why the service should get no traffic, or ""."""
+
+    def not_live_because(self) -> str:
+        """Why the service should be started again, or ""."""
+
+
+def health_router(health: Health) -> APIRouter:
+    """The routes."""
     router = APIRouter(tags=["health"])
 
-    @router.get("/v2/health/live", summary="Is the process alive, and do its models still answer as they did?")
+    @router.get("/v2/health/live", summary="Can this service still answer?")
     async def live() -> Response:
-        return _health(models, models.not_live_because())
+        not_live, not_ready = health.not_live_because(), health.not_ready_because()
+        return _json(not_live, live=not not_live, ready=not not_ready)
 
     @router.get("/v2/health/ready", summary="Is everything decided, and does at least one model answer?")
     async def ready() -> Response:
-        return _health(models, models.not_ready_because())
+        not_live, not_ready = health.not_live_because(), health.not_ready_because()
+        return _json(not_ready, live=not not_live, ready=not not_ready)
 
     return router
 
 
-def _health(models: ModelRepository, reason: str) -> Response:
-    content: dict[str, object] = {"live": not models.not_live_because(), "ready": not models.not_ready_because()}
-    if reason:
-        content["error"] = sendable(reason)
-    return Response(msgspec.json.encode(content), 503 if reason else 200, media_type="application/json")
+def _json(reason: str, **content: bool) -> Response:
+    told = content | ({"error": sendable(reason)} if reason else {})
+    return Response(msgspec.json.encode(told), 503 if reason else 200, media_type="application/json")

@@ -17,7 +17,7 @@ from bundle.errors import BadInput, ModelNotReady, ModelyardError, Unsupported
 from serving.errors import sendable
 from serving.inputs import InputLimits, read_body
 from serving.metrics import Metrics
-from serving.oip.facts import check_name, config_of, find, index_of, metadata_of, statistics_of
+from serving.oip.facts import Listing, check_name, config_of, find, index_of, metadata_of, statistics_of
 from serving.oip.metadata import server_metadata
 from serving.repository import ModelRepository
 
@@ -41,8 +41,8 @@ NOT_HERE = {
 """What of the protocol is not done, and the paths it would have."""
 
 
-class Operations(Protocol):
-    """What changes what is served, in every process of the service."""
+class Operations(Listing, Protocol):
+    """What knows and changes what is served, in every process of the service."""
 
     async def load(self, name: str) -> None:
         """Bring a model up, or its newest version in place of what it serves."""
@@ -80,7 +80,7 @@ def routers(models: ModelRepository, metrics: Metrics, admin: Admin, limits: Inp
     """Everything of `/v2` but health and inference; in this order, since a path may fit several."""
     return [
         server_router(models, metrics, admin.is_on),
-        repository_router(models, admin, limits),
+        repository_router(admin, limits),
         not_here_router(),
         model_router(models, metrics, limits.max_instances),
     ]
@@ -142,13 +142,13 @@ def _add_both(router: APIRouter, path: str, question: Callable[..., Awaitable[Re
     router.add_api_route(VERSION + path, named, summary=f"{summary} (one version)")
 
 
-def repository_router(models: ModelRepository, admin: Admin, limits: InputLimits) -> APIRouter:
+def repository_router(admin: Admin, limits: InputLimits) -> APIRouter:
     """The index, for everybody who may ask; load and unload, for admins."""
     router = APIRouter(tags=[TAG])
 
     async def index(request: Request) -> Response:
         asked = _read(await read_body(request, limits), IndexDocument)
-        return _json(index_of(models, asked.ready))
+        return _json(index_of(admin.operations, asked.ready))
 
     async def load(request: Request, name: str) -> Response:
         admin.require(request)

@@ -128,6 +128,8 @@ def test_what_is_not_done_says_so(oip: httpx.Client, method: str, path: str) -> 
 class Recorder:
     """Operations that only note what they were asked, or fail."""
 
+    models = ()
+
     def __init__(self, failure: ModelyardError | None = None) -> None:
         self.asked: list[tuple[str, str]] = []
         self._failure = failure
@@ -152,7 +154,7 @@ def ask(operations: Recorder, path: str, **request: Any) -> httpx.Response:
         app = FastAPI()
         errors.install(app)
         limits = InputLimits(max_body_bytes=1000, max_body_s=1, max_instances=1)
-        app.include_router(repository_router(None, Admin(True, require, operations), limits))  # type: ignore[arg-type]
+        app.include_router(repository_router(Admin(True, require, operations), limits))
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
             return await client.post(path, **({"headers": {"x-api-key": "right"}} | request))
 
