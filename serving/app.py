@@ -8,6 +8,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
+from starlette.requests import Request
 from starlette.responses import Response
 
 from bundle.preprocess import Limits
@@ -75,8 +76,9 @@ def create_app(settings: Settings, on_loaded: Callable[[list[Model]], None] | No
     app.include_router(health_router(models))
 
     @app.get("/metrics", summary="Figures for Prometheus", tags=["health"])
-    async def exposition() -> Response:
-        return Response(metrics.exposition(), media_type=metrics.content_type)
+    async def exposition(request: Request) -> Response:
+        content, content_type = metrics.exposition(request.headers.get("accept", ""))
+        return Response(content, headers={"Content-Type": content_type})
 
     _describe(app)
     return app

@@ -1,94 +1,97 @@
-"""What is counted and timed, for Prometheus: requests by route and code, and every phase of a request as a histogram.
+"""What the service counts and times, for Prometheus: cheap calls on the event loop's thread, pushed on when it matters.
 
-Each application has a registry of its own. Knows prometheus_client. Knows nothing of what happens in a phase.
+One process has a registry of its own and pushes when it is scraped. Where several serve one port,
+PROMETHEUS_MULTIPROC_DIR was set before prometheus_client was imported: then each also pushes every 100 ms into files
+there, and whichever is scraped adds up all of them. Knows prometheus_client. Knows nothing of what happens in a phase.
 """
 
+import asyncio
+import os
 import time
-from collections.abc import Iterator
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    disable_created_metrics,
-    generate_latest,
-)
-from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client import CollectorRegistry, Metric, disable_created_metrics, values
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
+from prometheus_client.samples import Exemplar
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from serving.families import SECONDS, Families
+from serving.model_metrics import ModelMetrics
+from serving.nv_metrics import nv_families
+from serving.tallies import Tally
+
 disable_created_metrics()  # type: ignore[no-untyped-call] # a second series for every counter, which nothing here reads
 
-PHASE_BUCKETS_S = (
-    0.0001,
-    0.00025,
-    0.0005,
-    0.001,
-    0.0025,
-    0.005,
-    0.01,
-    0.025,
-    0.05,
-    0.1,
-    0.25,
-    0.5,
-    1.0,
-    2.5,
-    5.0,
-    10.0,
-)
+PUSH_S = 0.1
+MULTIPROCESS = bool(getattr(values.ValueClass, "_multiprocess", False))
+"""Whether several processes share their figures: prometheus_client decides it when it is imported."""
 
 
 class Metrics:
     """The service's figures."""
 
-    content_type = CONTENT_TYPE_LATEST
-
-    def __init__(self) -> None:
+    def __init__(self, nv_metrics: bool = False) -> None:
         self._registry = CollectorRegistry()
-        self._requests = Counter(
-            "modelyard_requests", "HTTP requests by route and status code.", ["route", "code"], registry=self._registry
-        )
-        self._duration = Histogram(
-            "modelyard_request_seconds",
-            "From the first byte of a request to the last of its answer.",
-            ["route"],
-            buckets=PHASE_BUCKETS_S,
-            registry=self._registry,
-        )
-        self._phases = Histogram(
-            "modelyard_phase_seconds",
-            "Time of a request's phases: parse, prepare, compute, decode.",
-            ["model", "phase"],
-            buckets=PHASE_BUCKETS_S,
-            registry=self._registry,
-        )
-        self._instances = Counter(
-            "modelyard_instances", "Inputs answered, by model.", ["model"], registry=self._registry
-        )
-        self._ready = Gauge(
-            "modelyard_model_ready", "1 where a model answers, 0 where it is refused.", ["model", "version"],
-            registry=self._registry,
-        )  # fmt: skip
+        self.families = Families(self._registry)
+        self._source: Collector = self._registry
+        if MULTIPROCESS:
+            self._source = MultiProcessCollector(None, os.environ["PROMETHEUS_MULTIPROC_DIR"])  # type: ignore[no-untyped-call]
+        self._nv_metrics = nv_metrics
+        self._models: dict[tuple[str, int], ModelMetrics] = {}
+        self._requests: dict[tuple[str, int], int] = {}
+        self._seconds: dict[str, Tally] = {}
+        self._exemplars: dict[str, dict[int, Exemplar]] = {}  # route -> bucket -> the newest
+        self._gauges: dict[str, tuple[int, int]] = {}  # model -> what was pushed last
+        self._timer: asyncio.TimerHandle | None = None
 
-    def exposition(self) -> bytes:
-        """All figures as Prometheus reads them."""
-        return generate_latest(self._registry)
+    def model(self, name: str, version: int) -> ModelMetrics:
+        """The figures of one version, the same object every time."""
+        key = (name, version)
+        if key not in self._models:
+            self._models[key] = ModelMetrics(self.families, name, version)
+        return self._models[key]
 
-    def count_request(self, route: str, code: int, seconds: float) -> None:
-        """Count one answered request."""
-        self._requests.labels(route, str(code)).inc()
-        self._duration.labels(route).observe(seconds)
+    def forget(self, name: str, version: int) -> None:
+        """A version is gone for good: what is known of it alone goes too, so that reloads do not pile up series.
+
+        Figures of the model stay. Where several processes share their figures, prometheus_client cannot take series
+        away: there the version's stay, as not ready.
+        """
+        gone = self._models.pop((name, version), None)
+        if gone is not None:
+            gone.push()
+        self.model_ready(name, version, ready=False)
+        if not MULTIPROCESS:
+            self.families.remove_version(name, version)
+
+    def count_request(self, route: str, code: int, seconds: float, trace_id: str = "") -> None:
+        """Count one answered request, by route template; `trace_id` becomes the exemplar of its duration."""
+        key = (route, code)
+        self._requests[key] = self._requests.get(key, 0) + 1
+        tally = self._seconds.get(route)
+        if tally is None:
+            tally = self._seconds[route] = Tally(SECONDS)
+        tally.add(seconds)
+        if trace_id:
+            newest = Exemplar({"trace_id": trace_id}, seconds, time.time())
+            self._exemplars.setdefault(route, {})[bisect_left(SECONDS, seconds)] = newest
 
     def count_instances(self, model: str, number: int) -> None:
         """Count inputs that were answered."""
-        self._instances.labels(model).inc(number)
+        self.families.instances.labels(model).inc(number)
 
     def model_ready(self, model: str, version: int, ready: bool) -> None:
-        """Record whether a model answers."""
-        self._ready.labels(model, str(version)).set(ready)
+        """Record whether a version answers."""
+        self.families.ready.labels(model, str(version)).set(ready)
+
+    def load_failure(self, model: str) -> None:
+        """A version was refused when it was loaded."""
+        self.families.load_failures.labels(model).inc()
 
     @contextmanager
     def phase(self, model: str, phase: str) -> Iterator[None]:
@@ -97,7 +100,60 @@ class Metrics:
         try:
             yield
         finally:
-            self._phases.labels(model, phase).observe(time.perf_counter() - start)
+            tally = Tally(SECONDS)
+            tally.add(time.perf_counter() - start)
+            self.families.phase_seconds.labels(model, phase).add(*tally.empty())
+
+    def start(self) -> None:
+        """Push every 100 ms from now on, where other processes read it; call it on the event loop."""
+        if MULTIPROCESS:
+            self._timer = asyncio.get_running_loop().call_later(PUSH_S, self._tick)
+
+    def stop(self) -> None:
+        """Push what is left."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self.push()
+
+    def _tick(self) -> None:
+        self.push()
+        self.start()
+
+    def push(self) -> None:
+        """Bring Prometheus' objects up to date."""
+        for (route, code), number in self._requests.items():
+            self.families.requests.labels(route, str(code)).inc(number)
+        self._requests.clear()
+        for route, tally in self._seconds.items():
+            self.families.request_seconds.labels(route).add(*tally.empty(), self._exemplars.get(route, {}))
+        self._seconds.clear()
+        self._exemplars.clear()
+        for model in self._models.values():
+            model.push()
+        self._push_gauges()
+
+    def _push_gauges(self) -> None:
+        """Versions of one model share its gauges: their sums."""
+        sums = dict.fromkeys(self._gauges, (0, 0))
+        for model in self._models.values():
+            depth, in_flight = sums.get(model.name, (0, 0))
+            sums[model.name] = depth + model.queue_depth, in_flight + model.in_flight
+        for name, (depth, in_flight) in sums.items():
+            if self._gauges.get(name) != (depth, in_flight):
+                self.families.queue_depth.labels(name).set(depth)
+                self.families.in_flight.labels(name).set(in_flight)
+        self._gauges = sums
+
+    def collect(self) -> Iterable[Metric]:
+        """Every family as it stands now, of all processes that serve this port."""
+        self.push()
+        found = list(self._source.collect())
+        return [*found, *nv_families(found)] if self._nv_metrics else found
+
+    def exposition(self, accept: str = "") -> tuple[bytes, str]:
+        """All figures in the form that the scraper's Accept header asks for, and its content type."""
+        encode, content_type = choose_encoder(accept)
+        return encode(self), content_type
 
 
 class CountRequests:

@@ -125,7 +125,7 @@ async def test_an_application_that_breaks_is_counted_as_500() -> None:
     transport = httpx.ASGITransport(CountRequests(breaks, metrics), raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
         assert (await client.get("/")).status_code == 500
-    requests = families_of(metrics.exposition().decode())["modelyard_requests"]
+    requests = families_of(metrics.exposition()[0].decode())["modelyard_requests"]
     assert [(sample.labels, sample.value) for sample in requests.samples] == [({"route": "other", "code": "500"}, 1)]
 
 
