@@ -115,6 +115,11 @@ class Families:
         for family in self._of_versions:
             family.remove_by_labels({"model": model, "version": str(version)})
 
+    def remove_drift(self, model: str) -> None:
+        """Take away the gauges of drift of one model."""
+        for family in (self.drift_psi, self.drift_samples, self.inputs):
+            family.remove_by_labels({"model": model})
+
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         self.table[f"modelyard_{name}_total"] = Family("counter", labels, text)
         family = Counter(f"modelyard_{name}", text, labels, registry=self._registry)

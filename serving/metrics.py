@@ -69,6 +69,11 @@ class Metrics:
         if not MULTIPROCESS:
             self.families.remove_version(name, version)
 
+    def forget_drift(self, model: str) -> None:
+        """Nobody watches a model any more: its figures of drift go, where they can."""
+        if not MULTIPROCESS:
+            self.families.remove_drift(model)
+
     def count_request(self, route: str, code: int, seconds: float, trace_id: str = "") -> None:
         """Count one answered request, by route template; `trace_id` becomes the exemplar of its duration."""
         key = (route, code)
