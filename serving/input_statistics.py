@@ -25,7 +25,8 @@ def tokens(tensors: Tensors) -> dict[str, float]:
 def mean_and_spread(tensors: Tensors) -> dict[str, float]:
     """Mean and standard deviation of the values."""
     values = tensors["series"].astype(np.float64)
-    return {"mean": float(values.mean()), "spread": float(values.std())}
+    with np.errstate(invalid="ignore", over="ignore"):  # tensors hold whatever bits their sender put there
+        return {"mean": float(values.mean()), "spread": float(values.std())}
 
 
 class Kind(NamedTuple):

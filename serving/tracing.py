@@ -5,6 +5,7 @@ OTEL_EXPORTER_OTLP_ENDPOINT says, in batches, from a thread of its own; OTEL_SER
 OTEL_TRACES_SAMPLER mean what they mean everywhere. Knows W3C trace context and phases. Knows nothing of HTTP or gRPC.
 """
 
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 TracingSetting = Literal["off", "console", "otlp"]
 TRACE_HEADERS = ("traceparent", "tracestate")
+MAX_HEADER_CHARS = 512  # what the W3C asks for; of longer ones the library would write a line in the log each
 SERVICE = "modelyard"
 
 Attributes = Mapping[str, str | int | float | bool]
@@ -77,7 +79,8 @@ class Tracing:
 
     def _parent(self, headers: Mapping[str, str]) -> "Context":
         """What the caller's headers say; a traceparent that is none starts a trace of our own."""
-        return self._propagator.extract({name: headers[name] for name in TRACE_HEADERS if name in headers})
+        given = {name: headers.get(name, "") for name in TRACE_HEADERS}
+        return self._propagator.extract({k: v for k, v in given.items() if 0 < len(v) <= MAX_HEADER_CHARS})
 
     def close(self) -> None:
         """Send what is waiting."""
@@ -105,7 +108,7 @@ def _exporter(setting: TracingSetting) -> "SpanExporter":
     if setting == "console":
         from opentelemetry.sdk.trace.export import ConsoleSpanExporter
 
-        return ConsoleSpanExporter()
+        return ConsoleSpanExporter(out=sys.stdout)
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
     return OTLPSpanExporter()
