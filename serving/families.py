@@ -11,9 +11,6 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from serving.tallies import BulkHistogram
 
-PHASES = ("parse", "prepare", "queue", "compute", "decode", "encode")
-"""What a request goes through, in this order."""
-
 SECONDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 ROWS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0)
 BRIGHTNESS = tuple(float(edge) for edge in range(16, 256, 16))

@@ -10,9 +10,8 @@ import logging
 import sys
 import time
 from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Literal
-
-from serving.request_ids import request_id
 
 LogFormat = Literal["text", "json"]
 
@@ -20,6 +19,9 @@ MAX_FAILURE_LINES = 10
 """Lines of failed requests in one second; the next second's first line says how many had none."""
 OF_A_RECORD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message", "taskName"}
 """What every record has; the rest was given by whoever logged, as `extra`."""
+
+request_id: ContextVar[str] = ContextVar("request_id", default="")
+"""The request that this task answers, for its lines in the log."""
 
 access_log = logging.getLogger("modelyard.access")
 

@@ -9,16 +9,13 @@ import asyncio
 import os
 import time
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, Metric, disable_created_metrics, values
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Exemplar
-from starlette.routing import BaseRoute
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.families import SECONDS, Families
 from serving.model_metrics import ModelMetrics
@@ -26,6 +23,8 @@ from serving.nv_metrics import nv_families
 from serving.tallies import Tally
 
 disable_created_metrics()  # type: ignore[no-untyped-call] # a second series for every counter, which nothing here reads
+
+__all__ = ["MULTIPROCESS", "Metrics", "ModelMetrics"]
 
 PUSH_S = 0.1
 MULTIPROCESS = bool(getattr(values.ValueClass, "_multiprocess", False))
@@ -86,10 +85,6 @@ class Metrics:
             newest = Exemplar({"trace_id": trace_id}, seconds, time.time())
             self._exemplars.setdefault(route, {})[bisect_left(SECONDS, seconds)] = newest
 
-    def count_instances(self, model: str, number: int) -> None:
-        """Count inputs that were answered."""
-        self.families.instances.labels(model).inc(number)
-
     def model_ready(self, model: str, version: int, ready: bool) -> None:
         """Record whether a version answers."""
         self.families.ready.labels(model, str(version)).set(ready)
@@ -97,17 +92,6 @@ class Metrics:
     def load_failure(self, model: str) -> None:
         """A version was refused when it was loaded."""
         self.families.load_failures.labels(model).inc()
-
-    @contextmanager
-    def phase(self, model: str, phase: str) -> Iterator[None]:
-        """Time one phase of one request."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            tally = Tally(SECONDS)
-            tally.add(time.perf_counter() - start)
-            self.families.phase_seconds.labels(model, phase).add(*tally.empty())
 
     def start(self) -> None:
         """Push every 100 ms from now on, where other processes read it; call it on the event loop."""
@@ -141,8 +125,8 @@ class Metrics:
         """Versions of one model share its gauges: their sums."""
         sums = dict.fromkeys(self._gauges, (0, 0))
         for model in self._models.values():
-            depth, in_flight = sums.get(model.name, (0, 0))
-            sums[model.name] = depth + model.queue_depth, in_flight + model.in_flight
+            (depth, in_flight), (more_depth, more_in_flight) = sums.get(model.name, (0, 0)), model.load()
+            sums[model.name] = depth + more_depth, in_flight + more_in_flight
         for name, (depth, in_flight) in sums.items():
             if self._gauges.get(name) != (depth, in_flight):
                 self.families.queue_depth.labels(name).set(depth)
@@ -159,31 +143,3 @@ class Metrics:
         """All figures in the form that the scraper's Accept header asks for, and its content type."""
         encode, content_type = choose_encoder(accept)
         return encode(self), content_type
-
-
-class CountRequests:
-    """ASGI middleware: one count and one duration a request, labelled by route template, never by raw path."""
-
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
-        self._app = app
-        self._metrics = metrics
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass everything on, and look at the status on its way out."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        start = time.perf_counter()
-        status = 500
-
-        async def watch(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
-        try:
-            await self._app(scope, receive, watch)
-        finally:
-            route: BaseRoute | None = scope.get("route")
-            self._metrics.count_request(getattr(route, "path", "other"), status, time.perf_counter() - start)

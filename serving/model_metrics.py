@@ -6,10 +6,16 @@ families. Knows nothing of what happens in a phase, or of HTTP.
 
 import time
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
-from serving.families import PHASES, ROWS, SECONDS, Families
+from serving.call import PHASES
+from serving.families import ROWS, SECONDS, Families
 from serving.tallies import Count, Tally
+
+
+def nothing() -> tuple[int, int]:
+    """The load of a version whose queue nobody has named."""
+    return 0, 0
 
 
 class ModelMetrics:
@@ -17,10 +23,8 @@ class ModelMetrics:
 
     def __init__(self, families: Families, name: str, version: int) -> None:
         self.name, self.version = name, version
-        self.queue_depth = 0
-        """Inputs that wait for a batch now; whoever holds the queue sets it."""
-        self.in_flight = 0
-        """Requests that are being answered now; raised and lowered by whoever answers."""
+        self.load: Callable[[], tuple[int, int]] = nothing
+        """Asked when figures are pushed: inputs that wait for a batch, and requests that are not yet answered."""
         self._families = families
         self._changed = False
         self._phases = {phase: Tally(SECONDS) for phase in PHASES}
@@ -45,7 +49,7 @@ class ModelMetrics:
 
     def failed(self, reason: str, phases: Mapping[str, float], seconds: float) -> None:
         """One request failed, with an error code of `serving/errors.py`; phases up to the one that failed."""
-        self._time(phases)
+        self._time(dict(phases))  # a copy: rows of it may still be on a thread that adds to them
         self._reasons[reason] = self._reasons.get(reason, 0) + 1
         outcome = self._outcomes["failure"]
         outcome[0] += 1

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from bundle.errors import BadInput
+from serving.call import PHASES
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
@@ -35,7 +36,7 @@ class Traced:
     started: float
     """time.perf_counter() when its head was read."""
     phases: Mapping[str, float]
-    """Seconds by phase, in their order; they are drawn end to end from the start."""
+    """Seconds by phase; they are drawn end to end from the start, in the order of a request's life."""
     attributes: Attributes
     """Request id, model, version, route, status ...; never a payload."""
     error: str = ""
@@ -68,10 +69,11 @@ class Tracing:
             span.end(end_ns)
             return ""
         within, at_ns = set_span_in_context(span), start_ns
-        for phase, seconds in request.phases.items():
-            child = self._tracer.start_span(phase, within, start_time=at_ns)
-            at_ns += int(seconds * 1e9)
-            child.end(at_ns)
+        for phase in PHASES:
+            if phase in request.phases:
+                child = self._tracer.start_span(phase, within, start_time=at_ns)
+                at_ns += int(request.phases[phase] * 1e9)
+                child.end(at_ns)
         if request.error:
             span.set_status(Status(StatusCode.ERROR, request.error))
         span.end(end_ns)

@@ -25,7 +25,7 @@ async def obey() -> None:
         return "done"
 
     def hold(depth: str) -> object:
-        model.queue_depth = int(depth)
+        model.load = lambda: (int(depth), 0)
         return "done"
 
     def ready(whether: str) -> object:

@@ -4,7 +4,7 @@ import subprocess
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_families
 
-from serving.families import PHASES
+from serving.call import PHASES
 from serving.metrics import Metrics
 from serving.nv_metrics import NV_FAMILIES
 from tests.serving.figures import samples_of, shown
@@ -22,7 +22,7 @@ def filled(nv_metrics: bool = False) -> Metrics:
     model.answered(dict.fromkeys(PHASES, 0.002), 4, 0.012)
     model.failed("overloaded", {"parse": 0.001}, 0.001)
     model.batch(4, 0.002)
-    model.queue_depth, model.in_flight = 3, 5
+    model.load = lambda: (3, 5)
     metrics.count_request("/v1/classify", 200, 0.012, TRACE_ID)
     metrics.count_request("/v1/classify", 503, 0.001)
     return metrics

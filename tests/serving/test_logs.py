@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from serving.logs import MAX_FAILURE_LINES, AccessLog, JsonLines, TextLines, access_log
-from serving.request_ids import request_id
+from serving.logs import MAX_FAILURE_LINES, AccessLog, JsonLines, TextLines, access_log, request_id
 from tests.serving.running import ROOT
 
 

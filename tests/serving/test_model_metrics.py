@@ -1,6 +1,6 @@
 import pytest
 
-from serving.families import PHASES
+from serving.call import PHASES
 from serving.metrics import Metrics
 from tests.serving.figures import shown
 
@@ -66,9 +66,9 @@ def test_what_can_happen_is_counted_from_zero(metrics: Metrics, happens: str, fa
 
 def test_gauges_are_sums_over_the_versions_of_a_model(metrics: Metrics) -> None:
     old, new = metrics.model("m", 1), metrics.model("m", 2)
-    old.queue_depth, new.queue_depth, new.in_flight = 2, 3, 4
+    old.load, new.load = (lambda: (2, 0)), (lambda: (3, 4))
     assert shown(metrics)["modelyard_queue_depth"] == {("m",): 5}
-    old.queue_depth = 0
+    old.load = lambda: (0, 0)
     assert shown(metrics)["modelyard_queue_depth"] == {("m",): 3}
     assert shown(metrics)["modelyard_in_flight"] == {("m",): 4}
 
@@ -86,7 +86,7 @@ def test_a_version_that_is_gone_takes_its_series_and_leaves_the_models(metrics: 
         metrics.model_ready("m", version, ready=True)
         metrics.model("m", version).answered({"compute": 0.1}, 1, 0.1)
         metrics.model("m", version).batch(1, 0.1)
-    metrics.model("m", 1).queue_depth = 7
+    metrics.model("m", 1).load = lambda: (7, 7)
     metrics.forget("m", 1)
     figures = shown(metrics)
     assert figures["modelyard_model_ready"] == {("m", "2"): 1}

@@ -4,8 +4,8 @@ import re
 
 import pytest
 
+from serving.call import PHASES
 from serving.drift import BLOCK, MAX_WAITING, NUM_BLOCKS, SAMPLES_A_SECOND
-from serving.families import PHASES
 from serving.input_statistics import KINDS
 from serving.metrics import Metrics
 from serving.nv_metrics import NV_FAMILIES

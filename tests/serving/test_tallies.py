@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Histogram
 
-from serving.families import PHASES, SECONDS, Families
+from serving.call import PHASES
+from serving.families import SECONDS, Families
 from serving.model_metrics import ModelMetrics
 from serving.tallies import BulkHistogram, Tally
 
