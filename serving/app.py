@@ -93,7 +93,7 @@ def create_app(settings: Settings, on_loaded: Callable[[list[Model]], None] | No
 
     @api.get("/metrics", summary="Figures for Prometheus", tags=["health"])
     async def exposition(request: Request) -> Response:
-        content, content_type = metrics.exposition(request.headers.get("accept", ""))
+        content, content_type = await metrics.scrape(request.headers.get("accept", ""))
         return Response(content, headers={"Content-Type": content_type})
 
     openapi.install(api)

@@ -10,6 +10,7 @@ import os
 import time
 from bisect import bisect_left
 from collections.abc import Iterable
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Metric, disable_created_metrics, values
 from prometheus_client.exposition import choose_encoder
@@ -39,7 +40,7 @@ class Metrics:
         self.families = Families(self._registry)
         self._source: Collector = self._registry
         if MULTIPROCESS:
-            self._source = MultiProcessCollector(None, os.environ["PROMETHEUS_MULTIPROC_DIR"])  # type: ignore[no-untyped-call]
+            self._source = SharedFiles(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]))
         self._nv_metrics = nv_metrics
         self._models: dict[tuple[str, int], ModelMetrics] = {}
         self._requests: dict[tuple[str, int], int] = {}
@@ -56,13 +57,17 @@ class Metrics:
         return self._models[key]
 
     def forget(self, name: str, version: int) -> None:
-        """A version is gone for good: what is known of it alone goes too, so that reloads do not pile up series.
+        """A version is gone: what is known of it alone goes too, so that reloads do not pile up series.
 
-        Figures of the model stay. Where several processes share their figures, prometheus_client cannot take series
-        away: there the version's stay, as not ready.
+        Figures of the model stay; and the version's own where it was loaded again, which another queue of it shows.
+        Where several processes share their figures, prometheus_client cannot take series away: there the version's
+        stay, as not ready.
         """
-        gone = self._models.pop((name, version), None)
+        gone = self._models.get((name, version))
         if gone is not None:
+            if gone.queues:
+                return
+            del self._models[name, version]
             gone.push()
         self.model_ready(name, version, ready=False)
         if not MULTIPROCESS:
@@ -117,16 +122,19 @@ class Metrics:
             self.families.request_seconds.labels(route).add(*tally.empty(), self._exemplars.get(route, {}))
         self._seconds.clear()
         self._exemplars.clear()
-        for model in self._models.values():
+        models = list(self._models.values())  # a copy: another version may be on its way in, on another thread
+        for model in models:
             model.push()
-        self._push_gauges()
+        self._push_gauges(models)
 
-    def _push_gauges(self) -> None:
+    def _push_gauges(self, models: list[ModelMetrics]) -> None:
         """Versions of one model share its gauges: their sums."""
         sums = dict.fromkeys(self._gauges, (0, 0))
-        for model in self._models.values():
-            (depth, in_flight), (more_depth, more_in_flight) = sums.get(model.name, (0, 0)), model.load()
-            sums[model.name] = depth + more_depth, in_flight + more_in_flight
+        for model in models:
+            depth, in_flight = sums.get(model.name, (0, 0))
+            for queue in model.queues:
+                depth, in_flight = depth + queue.queue_depth, in_flight + queue.in_flight
+            sums[model.name] = depth, in_flight
         for name, (depth, in_flight) in sums.items():
             if self._gauges.get(name) != (depth, in_flight):
                 self.families.queue_depth.labels(name).set(depth)
@@ -136,10 +144,57 @@ class Metrics:
     def collect(self) -> Iterable[Metric]:
         """Every family as it stands now, of all processes that serve this port."""
         self.push()
-        found = list(self._source.collect())
-        return [*found, *nv_families(found)] if self._nv_metrics else found
+        return self._collected()
 
     def exposition(self, accept: str = "") -> tuple[bytes, str]:
         """All figures in the form that the scraper's Accept header asks for, and its content type."""
+        self.push()
+        return self._written(accept)
+
+    async def scrape(self, accept: str = "") -> tuple[bytes, str]:
+        """The same, written on a thread: it takes ten milliseconds and more, which requests should not wait for."""
+        self.push()
+        return await asyncio.to_thread(self._written, accept)
+
+    def _written(self, accept: str) -> tuple[bytes, str]:
         encode, content_type = choose_encoder(accept)
-        return encode(self), content_type
+        return encode(Shown(self._collected())), content_type
+
+    def _collected(self) -> list[Metric]:
+        found = list(self._source.collect())
+        return [*found, *nv_families(found)] if self._nv_metrics else found
+
+
+class SharedFiles(Collector):
+    """The figures of all processes, from their files.
+
+    A process that is just starting has made its files and not yet written their heads; prometheus_client's own
+    collector breaks on such a file, and with it the scrape.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def collect(self) -> Iterable[Metric]:
+        """Every family, added up."""
+        files = [str(file) for file in self._folder.glob("*.db") if _size(file)]
+        merged: Iterable[Metric] = MultiProcessCollector.merge(files)  # type: ignore[no-untyped-call]
+        return merged
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except FileNotFoundError:  # its process has ended, and its gauges with it
+        return 0
+
+
+class Shown(Collector):
+    """Families as they are, for an encoder."""
+
+    def __init__(self, families: Iterable[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterable[Metric]:
+        """What it was given."""
+        return self._families

@@ -6,16 +6,27 @@ families. Knows nothing of what happens in a phase, or of HTTP.
 
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from typing import Protocol
+from weakref import WeakSet
 
 from serving.call import PHASES
 from serving.families import ROWS, SECONDS, Families
 from serving.tallies import Count, Tally
 
 
-def nothing() -> tuple[int, int]:
-    """The load of a version whose queue nobody has named."""
-    return 0, 0
+class Queue(Protocol):
+    """Where inputs of one version wait."""
+
+    @property
+    def queue_depth(self) -> int:
+        """Inputs that wait for a batch."""
+        ...
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that are not answered yet."""
+        ...
 
 
 class ModelMetrics:
@@ -23,8 +34,8 @@ class ModelMetrics:
 
     def __init__(self, families: Families, name: str, version: int) -> None:
         self.name, self.version = name, version
-        self.load: Callable[[], tuple[int, int]] = nothing
-        """Asked when figures are pushed: inputs that wait for a batch, and requests that are not yet answered."""
+        self.queues: WeakSet[Queue] = WeakSet()
+        """Asked for the version's load when figures are pushed; a queue is in here as long as it takes requests."""
         self._families = families
         self._changed = False
         self._phases = {phase: Tally(SECONDS) for phase in PHASES}

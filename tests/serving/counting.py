@@ -8,15 +8,19 @@ import json
 import sys
 from collections.abc import Callable
 
+from prometheus_client.values import close_all_multiprocess_files
+
 from serving.metrics import MULTIPROCESS, Metrics
 from serving.statistics import statistics
+from tests.serving.figures import Queue
 
 
 async def obey() -> None:
     assert MULTIPROCESS
     metrics = Metrics()
     metrics.start()
-    model = metrics.model("m", 1)
+    model, queue = metrics.model("m", 1), Queue()
+    model.queues.add(queue)
 
     def answer(rows: str) -> object:
         model.answered({"queue": 0.001, "compute": 0.002}, int(rows), 0.004)
@@ -25,7 +29,7 @@ async def obey() -> None:
         return "done"
 
     def hold(depth: str) -> object:
-        model.load = lambda: (int(depth), 0)
+        queue.queue_depth = int(depth)
         return "done"
 
     def ready(whether: str) -> object:
@@ -33,6 +37,7 @@ async def obey() -> None:
         return "done"
 
     def forget(version: str) -> object:
+        model.queues.clear()
         metrics.forget("m", int(version))
         return "done"
 
@@ -49,6 +54,7 @@ async def obey() -> None:
         order, _, argument = line.strip().partition(" ")
         print(json.dumps(orders[order](argument)), flush=True)
     metrics.stop()
+    close_all_multiprocess_files()
 
 
 if __name__ == "__main__":

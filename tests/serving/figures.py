@@ -1,9 +1,19 @@
 """Reading what Metrics shows, as a scraper would."""
 
+from dataclasses import dataclass
+
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from serving.metrics import Metrics
+
+
+@dataclass(eq=False)
+class Queue:
+    """A queue that says what it is told."""
+
+    queue_depth: int = 0
+    in_flight: int = 0
 
 
 def families_of(exposition: str) -> dict[str, Metric]:

@@ -7,10 +7,13 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from serving.call import PHASES
 from serving.metrics import Metrics
 from serving.nv_metrics import NV_FAMILIES
-from tests.serving.figures import samples_of, shown
+from tests.serving.figures import Queue, samples_of, shown
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
+
+
+QUEUE = Queue(queue_depth=3, in_flight=5)
 
 
 def filled(nv_metrics: bool = False) -> Metrics:
@@ -22,7 +25,7 @@ def filled(nv_metrics: bool = False) -> Metrics:
     model.answered(dict.fromkeys(PHASES, 0.002), 4, 0.012)
     model.failed("overloaded", {"parse": 0.001}, 0.001)
     model.batch(4, 0.002)
-    model.load = lambda: (3, 5)
+    model.queues.add(QUEUE)
     metrics.count_request("/v1/classify", 200, 0.012, TRACE_ID)
     metrics.count_request("/v1/classify", 503, 0.001)
     return metrics

@@ -131,3 +131,12 @@ def test_a_version_that_is_gone_shows_as_not_ready(workers: tuple[Worker, Worker
     one.do("ready yes")
     one.do("forget 1")
     assert one.shown()["modelyard_model_ready"] == {("m", "1"): 0}
+
+
+def test_a_process_that_is_just_making_its_files_does_not_break_the_scrape(
+    workers: tuple[Worker, Worker], tmp_path: Path
+) -> None:
+    one, _ = workers
+    one.do("answer 2")
+    (tmp_path / "counter_999999.db").touch()
+    assert one.shown()["modelyard_instances_total"] == {("m",): 2}

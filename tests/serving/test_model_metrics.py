@@ -2,9 +2,7 @@ import pytest
 
 from serving.call import PHASES
 from serving.metrics import Metrics
-from tests.serving.figures import shown
-
-COUNT, SUM = "_count", "_sum"
+from tests.serving.figures import Queue, shown
 
 
 @pytest.fixture
@@ -64,13 +62,30 @@ def test_what_can_happen_is_counted_from_zero(metrics: Metrics, happens: str, fa
     assert shown(metrics)[family] == {("m",): 2}
 
 
-def test_gauges_are_sums_over_the_versions_of_a_model(metrics: Metrics) -> None:
-    old, new = metrics.model("m", 1), metrics.model("m", 2)
-    old.load, new.load = (lambda: (2, 0)), (lambda: (3, 4))
+def test_gauges_are_sums_over_the_queues_of_a_model(metrics: Metrics) -> None:
+    old, new = Queue(2), Queue(3, in_flight=4)
+    metrics.model("m", 1).queues.add(old)
+    metrics.model("m", 2).queues.add(new)
     assert shown(metrics)["modelyard_queue_depth"] == {("m",): 5}
-    old.load = lambda: (0, 0)
+    old.queue_depth = 0
     assert shown(metrics)["modelyard_queue_depth"] == {("m",): 3}
     assert shown(metrics)["modelyard_in_flight"] == {("m",): 4}
+
+
+def test_a_queue_that_is_no_longer_there_counts_for_nothing(metrics: Metrics) -> None:
+    queue = Queue(7)
+    metrics.model("m", 1).queues.add(queue)
+    assert shown(metrics)["modelyard_queue_depth"] == {("m",): 7}
+    del queue
+    assert shown(metrics)["modelyard_queue_depth"] == {("m",): 0}
+
+
+def test_a_version_that_was_loaded_again_is_not_forgotten(metrics: Metrics) -> None:
+    again = Queue()
+    metrics.model("m", 1).queues.add(again)
+    metrics.model_ready("m", 1, ready=True)
+    metrics.forget("m", 1)
+    assert shown(metrics)["modelyard_model_ready"] == {("m", "1"): 1}
 
 
 def test_scraping_again_adds_nothing(metrics: Metrics) -> None:
@@ -86,13 +101,11 @@ def test_a_version_that_is_gone_takes_its_series_and_leaves_the_models(metrics: 
         metrics.model_ready("m", version, ready=True)
         metrics.model("m", version).answered({"compute": 0.1}, 1, 0.1)
         metrics.model("m", version).batch(1, 0.1)
-    metrics.model("m", 1).load = lambda: (7, 7)
     metrics.forget("m", 1)
     figures = shown(metrics)
     assert figures["modelyard_model_ready"] == {("m", "2"): 1}
     assert figures["modelyard_version_requests_total"] == {("m", "success", "2"): 1}
     assert figures["modelyard_instances_total"] == {("m",): 2}
-    assert figures["modelyard_queue_depth"] == {("m",): 0}
 
 
 def test_hundreds_of_reloads_leave_no_series_behind(metrics: Metrics) -> None:
