@@ -14,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from weakref import ref
 
 from bundle.preprocess import Prepared
 from bundle.tasks.shares import Counts, sums
@@ -145,19 +146,24 @@ class Drift:
         self._forget = metrics.forget_drift
         self._samples_a_second = samples_a_second
         self._now_s = now_s
-        self._watches: list[Watch] = []
+        self._watches: tuple[ref[Watch], ...] = ()  # whoever serves holds a watch; one that never came to serve just goes
         self._levels: dict[tuple[str, str], int] = {}
 
     def watch(self, predictor: Predictor) -> Watch:
-        """Begin to watch a version that will answer."""
+        """Begin to watch a version that will answer, as long as the watch is kept. May be called from any thread."""
         made = Watch(predictor, self._samples_a_second, self._now_s)
-        self._watches.append(made)
+        self._watches = (*self._watches, ref(made))  # one assignment: an update has the old ones meanwhile
         return made
+
+    @property
+    def watches(self) -> list[Watch]:
+        """Those that still are."""
+        return [watch for known in self._watches if (watch := known()) is not None]
 
     def unwatch(self, watch: Watch) -> None:
         """A version is gone; with the last one of a model its gauges go."""
-        self._watches.remove(watch)
-        if all(other.name != watch.name for other in self._watches):
+        self._watches = tuple(known for known in self._watches if known() not in (watch, None))
+        if all(other.name != watch.name for other in self.watches):
             self._forget(watch.name)
 
     async def run(self) -> None:
@@ -168,14 +174,14 @@ class Drift:
 
     async def update(self) -> None:
         """Count what was offered, and set the gauges."""
-        for watch in list(self._watches):
+        for watch in self.watches:
             findings = await asyncio.to_thread(watch.digest)
-            if findings is not None and watch in self._watches:
+            if findings is not None and watch in self.watches:
                 self._publish(watch, findings)
 
     def _publish(self, watch: Watch, found: Findings) -> None:
         """Set the gauges of a model; where several of its versions answer, they are the newest one's."""
-        if any(other.name == watch.name and other.version > watch.version for other in self._watches):
+        if any(other.name == watch.name and other.version > watch.version for other in self.watches):
             return
         families, name = self._families, watch.name
         families.drift_samples.labels(name).set(found.samples)

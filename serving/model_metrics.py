@@ -8,7 +8,7 @@ import time
 from bisect import bisect_left
 from collections.abc import Mapping
 from typing import Protocol
-from weakref import WeakSet
+from weakref import ref
 
 from serving.call import PHASES
 from serving.families import ROWS, SECONDS, Families
@@ -34,8 +34,7 @@ class ModelMetrics:
 
     def __init__(self, families: Families, name: str, version: int) -> None:
         self.name, self.version = name, version
-        self.queues: WeakSet[Queue] = WeakSet()
-        """Asked for the version's load when figures are pushed; a queue is in here as long as it takes requests."""
+        self._queues: tuple[ref[Queue], ...] = ()
         self._families = families
         self._changed = False
         self._phases = {phase: Tally(SECONDS) for phase in PHASES}
@@ -49,6 +48,19 @@ class ModelMetrics:
         self._gone_drops = Count(families.gone_drops.labels(name))
         self._golden_failures = Count(families.golden_failures.labels(name))
         self._counts = (self._shed, self._deadline_drops, self._gone_drops, self._golden_failures)
+
+    def join(self, queue: Queue) -> None:
+        """Ask this queue for its load from now on, until it leaves or is no more. May be called from any thread."""
+        self._queues = (*self._queues, ref(queue))  # one assignment: whoever reads meanwhile has the old ones
+
+    def leave(self, queue: Queue) -> None:
+        """The queue takes no more requests."""
+        self._queues = tuple(known for known in self._queues if known() not in (queue, None))
+
+    @property
+    def queues(self) -> list[Queue]:
+        """Those that have joined and still are."""
+        return [queue for known in self._queues if (queue := known()) is not None]
 
     def answered(self, phases: Mapping[str, float], rows: int, seconds: float) -> None:
         """One request was answered: its phases (any of PHASES), its inputs, and its whole time."""

@@ -20,7 +20,7 @@ async def obey() -> None:
     metrics = Metrics()
     metrics.start()
     model, queue = metrics.model("m", 1), Queue()
-    model.queues.add(queue)
+    model.join(queue)
 
     def answer(rows: str) -> object:
         model.answered({"queue": 0.001, "compute": 0.002}, int(rows), 0.004)
@@ -37,7 +37,7 @@ async def obey() -> None:
         return "done"
 
     def forget(version: str) -> object:
-        model.queues.clear()
+        model.leave(queue)
         metrics.forget("m", int(version))
         return "done"
 

@@ -25,7 +25,7 @@ def filled(nv_metrics: bool = False) -> Metrics:
     model.answered(dict.fromkeys(PHASES, 0.002), 4, 0.012)
     model.failed("overloaded", {"parse": 0.001}, 0.001)
     model.batch(4, 0.002)
-    model.queues.add(QUEUE)
+    model.join(QUEUE)
     metrics.count_request("/v1/classify", 200, 0.012, TRACE_ID)
     metrics.count_request("/v1/classify", 503, 0.001)
     return metrics

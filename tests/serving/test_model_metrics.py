@@ -64,8 +64,8 @@ def test_what_can_happen_is_counted_from_zero(metrics: Metrics, happens: str, fa
 
 def test_gauges_are_sums_over_the_queues_of_a_model(metrics: Metrics) -> None:
     old, new = Queue(2), Queue(3, in_flight=4)
-    metrics.model("m", 1).queues.add(old)
-    metrics.model("m", 2).queues.add(new)
+    metrics.model("m", 1).join(old)
+    metrics.model("m", 2).join(new)
     assert shown(metrics)["modelyard_queue_depth"] == {("m",): 5}
     old.queue_depth = 0
     assert shown(metrics)["modelyard_queue_depth"] == {("m",): 3}
@@ -74,7 +74,7 @@ def test_gauges_are_sums_over_the_queues_of_a_model(metrics: Metrics) -> None:
 
 def test_a_queue_that_is_no_longer_there_counts_for_nothing(metrics: Metrics) -> None:
     queue = Queue(7)
-    metrics.model("m", 1).queues.add(queue)
+    metrics.model("m", 1).join(queue)
     assert shown(metrics)["modelyard_queue_depth"] == {("m",): 7}
     del queue
     assert shown(metrics)["modelyard_queue_depth"] == {("m",): 0}
@@ -82,7 +82,7 @@ def test_a_queue_that_is_no_longer_there_counts_for_nothing(metrics: Metrics) ->
 
 def test_a_version_that_was_loaded_again_is_not_forgotten(metrics: Metrics) -> None:
     again = Queue()
-    metrics.model("m", 1).queues.add(again)
+    metrics.model("m", 1).join(again)
     metrics.model_ready("m", 1, ready=True)
     metrics.forget("m", 1)
     assert shown(metrics)["modelyard_model_ready"] == {("m", "1"): 1}
