@@ -6,6 +6,8 @@ Exception
     │   ├── InputTooLarge       ... because they are over a stated limit
     │   ├── InputTooSlow        ... because they did not arrive in time
     │   └── UnsupportedMedia    ... because their media type is not read here
+    ├── Unauthenticated         the caller showed no key, or one that is not known
+    ├── Forbidden               the caller is known, and may not do this
     ├── ModelNotFound           no such model, version or task in the repository
     ├── ModelNotReady           known, but not answering (loading, or refused; the message says why)
     ├── BundleError             a folder is not a bundle that can be trusted
@@ -37,6 +39,14 @@ class InputTooSlow(BadInput):
 
 class UnsupportedMedia(BadInput):
     """The media type is not one this model reads."""
+
+
+class Unauthenticated(ModelyardError):
+    """The caller showed no key, or one that is not known."""
+
+
+class Forbidden(ModelyardError):
+    """The caller may not do this."""
 
 
 class ModelNotFound(ModelyardError):

@@ -16,6 +16,7 @@ from bundle.errors import BadInput
 from bundle.spec import problems
 from serving.app import create_app
 from serving.endpoints import ENDPOINTS
+from serving.listening import uvicorn_config
 from serving.repository import Model
 from serving.settings import Settings
 
@@ -32,7 +33,7 @@ def serve_command(arguments: list[str]) -> None:
     port = listener.getsockname()[1]  # the one that was given, or the free one that port 0 asks for
     address = f"http://[{settings.host}]:{port}" if family == socket.AF_INET6 else f"http://{settings.host}:{port}"
     app = create_app(settings, on_loaded=lambda models: _announce(settings.repository, address, models))
-    config = uvicorn.Config(app, log_level=settings.log_level, access_log=False)
+    config = uvicorn_config(app, settings)
     # uvicorn drains on SIGTERM and then raises the signal again; a drained service has done what it was told: exit 0.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     log.info("listening on %s", address)

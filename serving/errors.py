@@ -13,12 +13,14 @@ from starlette.responses import Response
 
 from bundle.errors import (
     BadInput,
+    Forbidden,
     InputTooLarge,
     InputTooSlow,
     ModelNotFound,
     ModelNotReady,
     ModelyardError,
     RuntimeFailed,
+    Unauthenticated,
     UnsupportedMedia,
 )
 
@@ -27,6 +29,8 @@ STATUS: dict[type[ModelyardError], tuple[int, str]] = {
     InputTooLarge: (413, "input_too_large"),
     InputTooSlow: (408, "input_too_slow"),
     UnsupportedMedia: (415, "unsupported_media"),
+    Unauthenticated: (401, "unauthenticated"),
+    Forbidden: (403, "forbidden"),
     ModelNotFound: (404, "model_not_found"),
     ModelNotReady: (503, "model_not_ready"),
     RuntimeFailed: (500, "runtime_failed"),
