@@ -4,7 +4,7 @@ One place for HTTP and gRPC: both hand over the values of two headers. Knows key
 requests are carried.
 """
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from starlette.requests import Request
@@ -13,8 +13,7 @@ from bundle.errors import Forbidden, Unauthenticated
 from serving.keys import Keys, KeySource
 from serving.settings import Settings
 
-AUTHORIZATION = b"authorization"
-API_KEY = b"x-api-key"
+SHOWN_IN = (b"authorization", b"x-api-key")
 ANYBODY = "anybody"
 """The caller's name where no keys are asked for."""
 
@@ -58,6 +57,15 @@ class Access:
         """Whether a path answers without a key."""
         return path in self._open or path.startswith(ASSETS)
 
+    def check(self, path: str, headers: Mapping[bytes, bytes]) -> None:
+        """Let a request over HTTP through.
+
+        Raises:
+            Unauthenticated: its path is not open to everybody, and it shows no known key.
+        """
+        if not self.is_open(path):
+            self.require_key(credentials_of(headers))
+
     def require_key(self, shown: Credentials) -> str:
         """The caller's name.
 
@@ -88,15 +96,9 @@ class Access:
         raise Unauthenticated(_missing("an admin key", shown))
 
 
-def credentials_of(headers: Iterable[tuple[bytes, bytes]]) -> Credentials:
-    """What the headers of a request show, as an ASGI scope holds them."""
-    authorization = api_key = None
-    for name, value in headers:
-        if name == AUTHORIZATION:
-            authorization = value.decode("latin-1")
-        elif name == API_KEY:
-            api_key = value.decode("latin-1")
-    return Credentials(authorization, api_key)
+def credentials_of(headers: Mapping[bytes, bytes]) -> Credentials:
+    """What the headers of a request show."""
+    return Credentials(*(headers[name].decode("latin-1") if name in headers else None for name in SHOWN_IN))
 
 
 def require_admin(request: Request) -> str:
@@ -106,7 +108,7 @@ def require_admin(request: Request) -> str:
         Forbidden, Unauthenticated: as `Access.require_admin`.
     """
     access: Access = request.app.state.access
-    return access.require_admin(credentials_of(request.scope["headers"]))
+    return access.require_admin(credentials_of(dict(request.scope["headers"])))
 
 
 def _first(keys: Keys, shown: Credentials) -> str | None:

@@ -33,9 +33,6 @@ LEAST_READ_BYTES = 16 * 1024
 SPARE_FILES = 512
 """Descriptors for everything that is no connection: model files, logs, libraries."""
 
-EVERY_ANSWER = [("x-content-type-options", "nosniff")]
-"""Headers of every answer, also of those that no application sees."""
-
 
 @dataclass(frozen=True)
 class ConnectionLimits:
@@ -288,7 +285,8 @@ def allow_files(max_connections: int) -> None:
 def _raw(status: int, body: bytes, headers: list[tuple[bytes, bytes]]) -> bytes:
     head = [STATUS_LINE[status]]
     head += [b"%s: %s\r\n" % header for header in headers]
-    head.append(b"content-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n" % len(body))
+    head.append(b"x-content-type-options: nosniff\r\nconnection: close\r\n")
+    head.append(b"content-type: application/json\r\ncontent-length: %d\r\n" % len(body))
     if status == 503:
         head.append(b"retry-after: 1\r\n")
     return b"".join([*head, b"\r\n", body])

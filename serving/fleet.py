@@ -9,7 +9,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
@@ -30,8 +30,32 @@ COMMAND_S = 300.0
 WORST_FIRST = ("refused", "unloaded", "loading", "draining", "ready")
 
 
+class State(Protocol):
+    """One model version in this worker."""
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+
+    @property
+    def version(self) -> int:
+        """The version's number."""
+
+    @property
+    def state(self) -> str:
+        """One of WORST_FIRST."""
+
+    @property
+    def reason(self) -> str:
+        """Why, or ""."""
+
+
 class Repository(Protocol):
     """What a worker needs of its own models."""
+
+    @property
+    def models(self) -> Sequence[State]:
+        """Every version it knows."""
 
     def not_ready_because(self) -> str:
         """Why it should get no traffic, or ""."""
@@ -48,21 +72,18 @@ class Repository(Protocol):
     async def rollback(self, name: str) -> int:
         """Serve the version from before."""
 
+    async def promote(self, name: str) -> int:
+        """Let a canary answer."""
+
 
 class Fleet:
     """All workers, as one of them sees them; with the names of the repository whose place it takes for HTTP and gRPC."""
 
-    def __init__(
-        self,
-        place: Place,
-        repository: Repository,
-        models: Callable[[], Iterable[ModelReport]],
-        on_all_ready: Callable[[], None],
-    ) -> None:
+    def __init__(self, place: Place, repository: Repository, on_all_ready: Callable[[], None]) -> None:
+        """`on_all_ready` is called once, in whichever worker sees first that all are ready."""
         self._place = place
         self._shared = Shared(Path(place.folder), place.number)
         self._repository = repository
-        self._models = models
         self._on_all_ready = on_all_ready
         self._done = 0
         self._caught_up = False
@@ -71,22 +92,18 @@ class Fleet:
 
     # Life
 
-    async def start(self) -> None:
-        """Take this worker's place, and report from now on."""
+    async def start(self, loaded: Awaitable[object]) -> None:
+        """Take this worker's place, and report from now on; `loaded` ends when every model is ready or refused.
+
+        A worker that takes a dead one's place comes back from here when it is ready, so that it does not listen
+        before: the others answer meanwhile.
+        """
         self._lock = self._shared.claim(self._place.index)
         self._tasks.append(asyncio.create_task(self._beat()))
-
-    async def catch_up(self) -> None:
-        """Once the models are up: do what the others were told before this worker was there, then follow with them."""
-        commands = self._shared.commands()
-        last = {command.model: command for command in commands.values()}
-        for command in last.values():
-            if command.action != "load":  # a worker that starts has just loaded everything
-                await self._execute(command)
-        self._done = max(commands, default=0)
-        self._caught_up = True
-        self._tell()
-        self._tasks.append(asyncio.create_task(self._follow()))
+        coming_up = asyncio.create_task(self._come_up(loaded))
+        self._tasks.append(coming_up)
+        if self._place.generation:
+            await asyncio.shield(coming_up)
 
     async def stop(self) -> None:
         """Report no more; this worker is leaving."""
@@ -107,7 +124,8 @@ class Fleet:
         """Why the service should be started again, or "". A worker that died is no reason: it is started again alone."""
         return "; ".join(filter(None, map(self._why_not_live, range(self._place.number))))
 
-    def index(self) -> list[ModelReport]:
+    @property
+    def models(self) -> list[ModelReport]:
         """Every version that any worker knows, in the worst state that it has in any."""
         known = [(index, self._models_of(index)) for index in range(self._place.number)]
         keys = sorted({key for _, models in known for key in models})
@@ -131,6 +149,10 @@ class Fleet:
         """Serve the version from before in every worker; its number. Raises as `load`."""
         return await self._everywhere("rollback", name) or 0
 
+    async def promote(self, name: str) -> int:
+        """Let a model's canary answer in every worker; its number. Raises as `load`."""
+        return await self._everywhere("promote", name) or 0
+
     # What it says
 
     async def _beat(self) -> None:
@@ -152,7 +174,10 @@ class Fleet:
     def _report(self, leaving: bool = False) -> Report:
         not_ready = "it is leaving" if leaving else self._own_not_ready()
         not_live = self._repository.not_live_because()
-        return Report(os.getpid(), time.monotonic(), not_ready, not_live, list(self._models()), self._done)
+        return Report(os.getpid(), time.monotonic(), not_ready, not_live, self._own_models(), self._done)
+
+    def _own_models(self) -> list[ModelReport]:
+        return [ModelReport(one.name, one.version, one.state, one.reason) for one in self._repository.models]
 
     def _own_not_ready(self) -> str:
         reason = self._repository.not_ready_because()
@@ -184,16 +209,14 @@ class Fleet:
 
     def _models_of(self, index: int) -> dict[tuple[str, int], ModelReport]:
         if index == self._place.index:
-            models = self._models()
+            models = self._own_models()
         elif self._shared.is_alive(index) and (report := self._shared.reported(index)):
             models = report.models
         else:
-            models = ()
+            models = []
         return {(model.name, model.version): model for model in models}
 
-    def _worst(
-        self, key: tuple[str, int], known: list[tuple[int, dict[tuple[str, int], ModelReport]]]
-    ) -> ModelReport:
+    def _worst(self, key: tuple[str, int], known: list[tuple[int, dict[tuple[str, int], ModelReport]]]) -> ModelReport:
         unknown = ModelReport(*key, "loading", "it does not know this version yet")
         found = [(index, models.get(key, unknown)) for index, models in known]
         index, worst = min(found, key=lambda one: WORST_FIRST.index(one[1].state))
@@ -202,6 +225,19 @@ class Fleet:
         return worst
 
     # What it does
+
+    async def _come_up(self, loaded: Awaitable[object]) -> None:
+        """Do what the others were told before this worker was there, then follow with them."""
+        await loaded
+        commands = self._shared.commands()
+        last = {command.model: command for command in commands.values()}
+        for command in last.values():
+            if command.action != "load":  # a worker that starts has just loaded everything
+                await self._execute(command)
+        self._done = max(commands, default=0)
+        self._caught_up = True
+        self._tell()
+        self._tasks.append(asyncio.create_task(self._follow()))
 
     async def _follow(self) -> None:
         while True:
@@ -217,6 +253,7 @@ class Fleet:
             "load": self._repository.load,
             "unload": self._repository.unload,
             "rollback": self._repository.rollback,
+            "promote": self._repository.promote,
         }
         try:
             return Outcome(await actions[command.action](command.model))
@@ -256,6 +293,8 @@ class Fleet:
         failed = [index for index, outcome in enumerate(outcomes) if outcome.error]
         if failed:
             first = outcomes[failed[0]]
-            where = "" if len(failed) == len(outcomes) else f" (in workers {[i + 1 for i in failed]}, not in the others)"
+            where = (
+                "" if len(failed) == len(outcomes) else f" (in workers {[i + 1 for i in failed]}, not in the others)"
+            )
             raise getattr(errors, first.kind or "RuntimeFailed")(first.error + where)
         return next((outcome.value for outcome in outcomes if outcome.value is not None), None)

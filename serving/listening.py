@@ -10,7 +10,7 @@ import uvicorn
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
-from serving.connections import EVERY_ANSWER, ConnectionLimits, allow_files, guarded
+from serving.connections import ConnectionLimits, allow_files, guarded
 from serving.settings import Settings
 from serving.tls import server_context, tls_files
 
@@ -48,7 +48,6 @@ def uvicorn_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
         with_cors(app, settings.cors_origins),
         http=guarded(limits),
         ws="none",  # nothing here speaks it
-        headers=EVERY_ANSWER,
         server_header=False,
         proxy_headers=False,  # nothing here believes them
         access_log=False,

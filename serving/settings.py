@@ -28,8 +28,20 @@ class Settings(BaseSettings):
     """TCP port for HTTP; 0 takes a free one."""
     device: Literal["cpu", "cuda"] = "cpu"
     """Where models run; a device that is not there is refused, never replaced."""
-    threads: Annotated[int, tyro.conf.arg(metavar="N")] = Field(default_factory=available_cpus, ge=1)
-    """Threads that prepare inputs and run models; as many as the processors this process may use."""
+    workers: int = Field(default=1, ge=1, le=256)
+    """Processes that share the port; each has all models, and its share of the processors."""
+    threads: Annotated[int, tyro.conf.arg(metavar="N")] = Field(default=0, ge=0)
+    """Threads that prepare inputs and run models, together; 0: the processors that may be used, shared by the workers."""
+    layout: Literal["auto", "throughput", "latency"] = "auto"
+    """Processors a batch: one (throughput), all (latency), or by load and the model's latency table (auto)."""
+    max_queue: int = Field(default=256, ge=1)
+    """Inputs that may wait for one model; a request that does not fit is refused at once, with 503 and Retry-After."""
+    timeout_ms: float = Field(default=30_000, gt=0)
+    """How long a request may take that says nothing itself (header X-Request-Timeout-Ms); then it is answered 504."""
+    here_ms: float = Field(default=0.3, ge=0)
+    """Models whose batch of one takes less by their latency table run on the event loop; 0 keeps all on threads."""
+    drain_s: float = Field(default=30.0, ge=0)
+    """How long the process may take to answer what it has, after SIGTERM."""
     max_body_bytes: int = Field(default=64 * 2**20, ge=1)
     """Largest request body."""
     max_body_s: float = Field(default=60.0, gt=0)
@@ -70,12 +82,13 @@ class Settings(BaseSettings):
     """How long a connection may idle; longer than a load balancer keeps its own (60 s, mostly), or it meets closed ones."""
     max_json_elements: int = Field(default=5_000_000, ge=1)
     """Most values in a JSON body."""
-    workers: int = Field(default=1, ge=1, le=256)
-    """Processes that share the port; each has all models, and shares of the processors."""
-    drain_s: float = Field(default=30.0, gt=0)
-    """Longest time in seconds to finish requests after SIGTERM."""
     log_level: Literal["critical", "error", "warning", "info", "debug"] = "info"
     """How much is logged to standard error."""
+
+    @property
+    def own_threads(self) -> int:
+        """Threads of each process."""
+        return self.threads or max(1, available_cpus() // self.workers)
 
 
 def describe(settings: type[Settings]) -> str:
@@ -90,6 +103,6 @@ def describe(settings: type[Settings]) -> str:
     ]
     for name, field in settings.model_fields.items():
         flag = "REPOSITORY (first argument)" if name == "repository" else f"`--{name.replace('_', '-')}`"
-        default = "as many as processors" if field.is_required() or field.default_factory else f"`{field.default}`"
+        default = "none" if field.default in (None, "", ()) else f"`{field.default}`"
         lines.append(f"| {flag} | `MODELYARD_{name.upper()}` | {default} | {field.description} |")
     return "\n".join(lines) + "\n"

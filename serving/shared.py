@@ -18,7 +18,7 @@ WORKER = "MODELYARD_WORKER"
 """Environment variable that tells a worker its place; set by the supervisor, and no setting."""
 
 T = TypeVar("T", bound=msgspec.Struct)
-Action = Literal["load", "unload", "rollback"]
+Action = Literal["load", "unload", "rollback", "promote"]
 
 
 class Place(msgspec.Struct, frozen=True):

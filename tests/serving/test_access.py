@@ -57,7 +57,9 @@ def test_a_wrong_key_is_refused_before_the_body_is_read(locked: Server) -> None:
 
 
 def test_openais_client_sends_its_key_as_it_is_asked_for(locked: Server) -> None:
-    with openai.OpenAI(base_url=f"{locked.url}/v1", api_key=ALICE.key, http_client=httpx.Client(trust_env=False)) as one:
+    with openai.OpenAI(
+        base_url=f"{locked.url}/v1", api_key=ALICE.key, http_client=httpx.Client(trust_env=False)
+    ) as one:
         assert one.models.list().data == []
     with (
         openai.OpenAI(base_url=f"{locked.url}/v1", api_key="wrong", http_client=httpx.Client(trust_env=False)) as one,
@@ -109,6 +111,8 @@ def test_a_key_for_questions_changes_nothing() -> None:
         access.require_admin(Credentials(f"Bearer {ALICE.key}"))
 
 
-@pytest.mark.parametrize("path", ["/v2/health/live/", "/V2/HEALTH/LIVE", "/docs/x", "/metrics/", "/static-offline-docs"])
+@pytest.mark.parametrize(
+    "path", ["/v2/health/live/", "/V2/HEALTH/LIVE", "/docs/x", "/metrics/", "/static-offline-docs"]
+)
 def test_only_the_open_paths_themselves_are_open(path: str) -> None:
     assert not Access(Settings(api_keys=ALICE.line)).is_open(path)

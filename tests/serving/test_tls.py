@@ -1,22 +1,15 @@
 """HTTPS with certificates of an authority made for the test; what is wrong with files is told before anything runs."""
 
-import logging
-import socket
 import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import grpc
 import httpx
 import pytest
 import trustme
 
-from serving import tls
-from serving.tls import TlsFiles, grpc_credentials
-from serving.watched import Watched
-from tests.builders import png
-from tests.serving.running import PATIENCE_S, environment_with, free_port, run_to_the_end, running
+from tests.serving.running import PATIENCE_S, environment_with
 
 del environment_with
 
