@@ -9,6 +9,7 @@ import fcntl
 import os
 import time
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -17,6 +18,7 @@ import msgspec
 WORKER = "MODELYARD_WORKER"
 """Environment variable that tells a worker its place; set by the supervisor, and no setting."""
 
+_NUMBER = count()
 T = TypeVar("T", bound=msgspec.Struct)
 Action = Literal["load", "unload", "rollback", "promote"]
 
@@ -171,7 +173,7 @@ class Shared:
         return f"outcome-{number:08d}-{index}"
 
     def _temporary(self, content: msgspec.Struct) -> Path:
-        file = self.folder / f"temporary-{os.getpid()}-{time.monotonic_ns()}"
+        file = self.folder / f"temporary-{os.getpid()}-{next(_NUMBER)}"
         file.write_bytes(msgspec.json.encode(content))
         return file
 

@@ -2,6 +2,7 @@
 
 import socket
 import time
+from contextlib import suppress
 
 from tests.serving.running import PATIENCE_S, Server
 
@@ -17,11 +18,9 @@ def connect(server: Server) -> socket.socket:
 def read_all(connection: socket.socket) -> bytes:
     """Everything until the server ends the connection, even if it ends it rudely."""
     answer = b""
-    try:
+    with suppress(ConnectionResetError):
         while chunk := connection.recv(65536):
             answer += chunk
-    except ConnectionResetError:
-        pass  # its bytes are what a test looks at
     return answer
 
 
@@ -38,10 +37,8 @@ def read_head(connection: socket.socket) -> bytes:
 def asked(server: Server, request: bytes) -> bytes:
     """All that comes back for these bytes until the server ends the connection."""
     with connect(server) as connection:
-        try:
+        with suppress(BrokenPipeError, ConnectionResetError):  # the server has heard enough
             connection.sendall(request)
-        except (BrokenPipeError, ConnectionResetError):
-            pass  # the server had heard enough
         return read_all(connection)
 
 

@@ -16,7 +16,7 @@ from tests.serving.running import Server, run_to_the_end, running
 from tests.serving.wire import error_of
 
 ALICE, ADMIN = make_key("alice"), make_key("root")
-CLOSED = ("/v1/models", "/v2", "/v2/models/fake", "/v1/classify", "/nothing/here", "/v1/models/", "//v2/health/live")
+CLOSED = ("/v1/models", "/v2", "/v2/models/fake", "/nothing/here", "/v1/models/", "//v2/health/live")
 OPEN = ("/v2/health/live", "/v2/health/ready", "/metrics", "/docs", "/openapi.json")
 
 
