@@ -1,23 +1,34 @@
 """`/v2/health/live` and `/v2/health/ready`: 200 or 503 with the reason; clients test the status alone."""
 
+from typing import Protocol
+
 import msgspec
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from serving.repository import ModelRepository
+
+class Health(Protocol):
+    """Whoever can tell: the models of this process, or all processes that share the port."""
+
+    def not_ready_because(self) -> str:
+        """Why the service should get no traffic, or ""."""
+
+    def not_live_because(self) -> str:
+        """Why the service should be started again, or ""."""
 
 
-def health_router(models: ModelRepository) -> APIRouter:
-    """Routes for one repository."""
+def health_router(health: Health) -> APIRouter:
+    """The routes."""
     router = APIRouter(tags=["health"])
 
-    @router.get("/v2/health/live", summary="Is the process alive?")
+    @router.get("/v2/health/live", summary="Can this service still answer?")
     async def live() -> Response:
-        return _json(200, {"live": True})
+        reason = health.not_live_because()
+        return _json(503, {"live": False, "error": reason}) if reason else _json(200, {"live": True})
 
     @router.get("/v2/health/ready", summary="Is everything decided, and does at least one model answer?")
     async def ready() -> Response:
-        reason = models.not_ready_because()
+        reason = health.not_ready_because()
         return _json(503, {"ready": False, "error": reason}) if reason else _json(200, {"ready": True})
 
     return router
