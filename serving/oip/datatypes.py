@@ -129,7 +129,8 @@ def array_from_bytes(datatype: Datatype, shape: Sequence[int], raw: Buffer) -> A
             f"({datatype.itemsize} an element)"
         )
     if datatype.name == "BOOL":  # any byte but 0 is true; numpy would keep the byte, and sums would be wrong
-        return np.frombuffer(raw, np.uint8).reshape(shape) != 0
+        truths: Array = np.frombuffer(raw, np.uint8).reshape(shape) != 0
+        return truths
     array: Array = np.frombuffer(raw, datatype.wire).reshape(shape)
     return widen_bf16(array) if datatype.name == BF16 else array
 
