@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 
 from bundle.errors import BadInput
+from bundle.manifest import Manifest
 from bundle.tensors import Array
-from serving.oip.datatypes import Datatype, bytes_from_array, count_bytes, count_elements, datatype_of, elements_array
+from serving.oip.datatypes import Datatype, count_bytes, count_elements, datatype_of, elements_array
 from serving.oip.messages import MESSAGES
 from serving.oip.parameters import check_unique, read_output_wish, read_wishes, refuse_shared_memory
 from serving.oip.request import InferRequest, SentTensor
+from serving.oip.response import OutputTensor
 
 Message = Any
 """A protobuf message; its fields are known only while the program runs."""
@@ -30,6 +32,10 @@ CONTENTS = {
     "BYTES": "bytes_contents",
 }
 """Datatype -> the field of typed contents that holds its values; halves of a float have none."""
+
+ALL_CONTENTS = tuple(dict.fromkeys(CONTENTS.values()))
+LARGE = 50_000
+"""Values of typed contents: a few milliseconds."""
 
 NARROW = {"INT8", "INT16", "UINT8", "UINT16"}
 """These travel as numbers of 32 bits, so a value may be more than they hold."""
@@ -93,7 +99,7 @@ def _typed(datatype: Datatype, shape: tuple[int, ...], contents: Message) -> Arr
         raise BadInput(f"{datatype.name} has no typed contents; send it in raw_input_contents")
     values, count = getattr(contents, field), count_elements(shape)
     if len(values) != count:
-        others = [one for one in contents.DESCRIPTOR.fields_by_name if one != field and getattr(contents, one)]
+        others = [one for one in ALL_CONTENTS if one != field and getattr(contents, one)]
         hint = f" (there are values in {', '.join(others)})" if others else ""
         raise BadInput(f"{len(values)} values in {field}{hint}; shape {list(shape)} holds {count}")
     if datatype.wire is None:
@@ -110,12 +116,21 @@ def _narrow(values: Array, datatype: Datatype) -> Array:
     return values.astype(datatype.wire)
 
 
-def answer_message(
-    model: str, version: int, request_id: str, outputs: Iterable[tuple[str, str, Array]]
-) -> Message:
-    """A ModelInferResponse of outputs: name, datatype and values, batch first."""
-    message = _InferResponse(model_name=model, model_version=str(version), id=request_id)
-    for name, datatype, values in outputs:
-        message.outputs.add(name=name, datatype=datatype, shape=values.shape)
-        message.raw_output_contents.append(bytes(bytes_from_array(values, datatype)))
+def answer_message(manifest: Manifest, request_id: str, outputs: Iterable[OutputTensor]) -> Message:
+    """A ModelInferResponse."""
+    message = _InferResponse(model_name=manifest.name, model_version=str(manifest.version), id=request_id)
+    for one in outputs:
+        message.outputs.add(name=one.name, datatype=one.datatype, shape=one.array.shape)
+        message.raw_output_contents.append(bytes(one.raw))
     return message
+
+
+def is_large(message: Message) -> bool:
+    """Whether reading a request's typed contents takes so long that other calls should not wait for it."""
+    if message.raw_input_contents:
+        return False
+    return sum(_num_values(one.contents) for one in message.inputs if one.HasField("contents")) > LARGE
+
+
+def _num_values(contents: Message) -> int:
+    return sum(len(getattr(contents, field)) for field in ALL_CONTENTS)
