@@ -10,9 +10,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Literal, Protocol
 
 import grpc
+from google.protobuf.message import DecodeError
 from grpc.aio import ServicerContext
 
-from bundle.errors import ClientGone, ModelyardError, Overloaded
+from bundle.errors import BadInput, ModelyardError, Overloaded
 from serving.access import Access, Credentials
 from serving.call import Call, now, request_id
 from serving.errors import refusal, sendable
@@ -23,6 +24,8 @@ Unary = Callable[[Message, Call], Awaitable[Message]]
 """One message -> its answer; raises ModelyardError."""
 Stream = Callable[[AsyncIterator[Message], Call], AsyncIterator[Message]]
 Needs = Literal["nothing", "key", "admin"]
+Read = Callable[[bytes], Message]
+Write = Callable[[Message], bytes]
 
 STATUS: dict[int, grpc.StatusCode] = {
     401: grpc.StatusCode.UNAUTHENTICATED,
@@ -36,8 +39,11 @@ STATUS: dict[int, grpc.StatusCode] = {
 }
 """What the other statuses of HTTP mean is INVALID_ARGUMENT."""
 
+GONE = 499
+"""Nobody was there to be answered."""
+
 MAX_DETAIL_BYTES = 1300
-"""Of an error's text: it travels as a header, three bytes for one at worst, and 8 KiB is all that every client reads."""
+"""Of an error's text: it travels as a header, three bytes for one at worst, and not every client reads over 8 KiB."""
 
 log = logging.getLogger("modelyard.serving")
 
@@ -65,18 +71,19 @@ class Frame:
         """Let calls that come from now on wait until the gate opens."""
         self._gate = gate
 
-    def unary(self, method: str, answer: Unary, needs: Needs, read: Any, write: Any) -> grpc.RpcMethodHandler:
-        """The handler of a method with one message in and one out; `read` and `write` are between bytes and messages."""
+    def unary(self, method: str, answer: Unary, needs: Needs, read: Read, write: Write) -> grpc.RpcMethodHandler:
+        """The handler of a method with one message in and one out."""
 
-        async def handle(message: Message, context: ServicerContext) -> Message:
+        async def handle(raw: bytes, context: ServicerContext) -> bytes:
             call, shown = await self._begin(context)
-            status = 200
+            status = GONE
             try:
                 self._admit(needs, shown)
-                return await answer(message, call)
+                written = write(await answer(_read(read, raw), call))
+                status = 200
+                return written
             except asyncio.CancelledError:  # the client left, or its deadline has passed: gRPC has told it
                 call.gone = True
-                status = 499
                 raise
             except Exception as error:
                 status, code, text, trailing = await self._refusal(method, error, call)
@@ -85,21 +92,21 @@ class Frame:
             finally:
                 self._metrics.count_request(f"grpc:{method}", status, now() - call.arrived)
 
-        return grpc.unary_unary_rpc_method_handler(handle, read, write)
+        return grpc.unary_unary_rpc_method_handler(handle)
 
-    def stream(self, method: str, answer: Stream, needs: Needs, read: Any, write: Any) -> grpc.RpcMethodHandler:
+    def stream(self, method: str, answer: Stream, needs: Needs, read: Read, write: Write) -> grpc.RpcMethodHandler:
         """The handler of a method with any number of messages in and out."""
 
-        async def handle(messages: AsyncIterator[Message], context: ServicerContext) -> AsyncIterator[Message]:
+        async def handle(raws: AsyncIterator[bytes], context: ServicerContext) -> AsyncIterator[bytes]:
             call, shown = await self._begin(context)
-            status = 200
+            status = GONE
             try:
                 self._admit(needs, shown)
-                async for message in answer(messages, call):
-                    yield message
+                async for message in answer((_read(read, raw) async for raw in raws), call):
+                    yield write(message)
+                status = 200
             except (asyncio.CancelledError, GeneratorExit):
                 call.gone = True
-                status = 499
                 raise
             except Exception as error:
                 status, code, text, trailing = await self._refusal(method, error, call)
@@ -108,7 +115,7 @@ class Frame:
             finally:
                 self._metrics.count_request(f"grpc:{method}", status, now() - call.arrived)
 
-        return grpc.stream_stream_rpc_method_handler(handle, read, write)
+        return grpc.stream_stream_rpc_method_handler(handle)
 
     async def _begin(self, context: ServicerContext) -> tuple[Call, Credentials]:
         """Make the call; its deadline is the client's."""
@@ -152,6 +159,13 @@ def detail(text: str) -> str:
     if len(encoded) <= MAX_DETAIL_BYTES:
         return encoded.decode()
     return encoded[:MAX_DETAIL_BYTES].decode(errors="ignore") + " ..."
+
+
+def _read(read: Read, raw: bytes) -> Message:
+    try:
+        return read(raw)
+    except DecodeError as cause:
+        raise BadInput(f"{len(raw)} bytes that are not a message of this method: {cause}") from None
 
 
 def _ascii(value: str | bytes | None) -> bytes | None:

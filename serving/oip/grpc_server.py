@@ -135,9 +135,9 @@ class Methods(grpc.GenericRpcHandler):  # type: ignore[misc] # grpc comes withou
         for name, answer, needs in inference.methods():
             self._unary(name, answer, needs)
         read = MESSAGES["ModelInferRequest"].FromString
-        infer = self._frame.unary("ModelInfer", inference.model_infer, "key", read, None)
+        infer = self._frame.unary("ModelInfer", inference.model_infer, "key", read, bytes)
         self._by_path[f"/{INFERENCE}/ModelInfer"] = infer
-        stream = self._frame.stream("ModelStreamInfer", inference.model_stream_infer, "key", read, None)
+        stream = self._frame.stream("ModelStreamInfer", inference.model_stream_infer, "key", read, bytes)
         self._by_path[f"/{INFERENCE}/ModelStreamInfer"] = stream
 
     def _unary(self, name: str, answer: Callable[[Message, Call], Any], needs: Needs) -> None:
@@ -149,7 +149,7 @@ class Methods(grpc.GenericRpcHandler):  # type: ignore[misc] # grpc comes withou
         """The handler of a call's method; for one of this service that is not offered, one that says so."""
         handler = self._by_path.get(details.method)
         if handler is None and details.method.startswith(f"/{INFERENCE}/"):
-            return self._frame.unary("other", _not_offered, "nothing", None, None)
+            return self._frame.unary("other", _not_offered, "nothing", bytes, bytes)
         return handler
 
 

@@ -35,6 +35,8 @@ WISHES_LAST = "triton_enable_empty_final_response"
 """By this parameter a client of a stream asks to be told which answer to a request is the last; here each is."""
 IS_LAST = "triton_final_response"
 
+Answer = asyncio.Task[bytes]
+
 _StreamResponse = MESSAGES["ModelStreamInferResponse"]
 
 
@@ -143,37 +145,45 @@ class Inference:
 
     async def model_stream_infer(self, messages: AsyncIterator[Message], call: Call) -> AsyncIterator[bytes]:
         """Answer the requests of a stream in their order, several at once; one that fails is told inside the stream."""
-        waiting: asyncio.Queue[asyncio.Task[bytes] | None] = asyncio.Queue(MAX_AHEAD)
-        reading = asyncio.create_task(self._read(messages, call, waiting))
+        answers: asyncio.Queue[Answer | None] = asyncio.Queue(MAX_AHEAD)
+        under_way: set[asyncio.Task[Any]] = set()
+
+        async def read() -> None:
+            """Start an answer for each message, until the client or the service has no more."""
+            try:
+                async for message in self._until_draining(messages):
+                    answer = asyncio.create_task(self._answer_in_stream(message, call))
+                    under_way.add(answer)
+                    await answers.put(answer)
+            finally:
+                await answers.put(None)
+
+        reading = asyncio.create_task(read())
         try:
-            while (answer := await waiting.get()) is not None:
+            while (answer := await answers.get()) is not None:
                 yield await answer
+                under_way.discard(answer)
             await reading  # a stream that broke, breaks here
         finally:
-            reading.cancel()
-            while not waiting.empty():
-                if (left := waiting.get_nowait()) is not None:
-                    left.cancel()
+            for task in (reading, *under_way):
+                task.cancel()
+            while not answers.empty():  # so that reading, which may wait for room, can end
+                answers.get_nowait()
 
-    async def _read(
-        self, messages: AsyncIterator[Message], call: Call, waiting: asyncio.Queue[asyncio.Task[bytes] | None]
-    ) -> None:
-        """Start an answer for each message, until the client or the service has no more."""
-        draining = asyncio.create_task(self._draining.wait())
+    async def _until_draining(self, messages: AsyncIterator[Message]) -> AsyncIterator[Message]:
         iterator = aiter(messages)
-        coming: asyncio.Future[Message] | None = None
+        draining: asyncio.Task[Any] = asyncio.create_task(self._draining.wait())
+        coming = draining
         try:
             while True:
-                coming = asyncio.ensure_future(_next(iterator))
+                coming = asyncio.create_task(_next(iterator))
                 await asyncio.wait((coming, draining), return_when=asyncio.FIRST_COMPLETED)
-                if not coming.done() or coming.result() is None:
-                    break
-                await waiting.put(asyncio.create_task(self._answer_in_stream(coming.result(), call)))
+                if not coming.done() or (message := coming.result()) is None:
+                    return
+                yield message
         finally:
             draining.cancel()
-            if coming is not None:
-                coming.cancel()
-            await waiting.put(None)
+            coming.cancel()
 
     async def _answer_in_stream(self, message: Message, stream: Call) -> bytes:
         call = Call(stream.request_id, stream.traceparent)

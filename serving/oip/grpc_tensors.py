@@ -71,8 +71,8 @@ def _inputs(message: Message) -> list[SentTensor]:
     typed = [one.name for one in message.inputs if one.HasField("contents")]
     if typed:
         raise BadInput(
-            f"input '{typed[0]:.100}' has contents, and the request has raw_input_contents: all of a request's data are "
-            "in one or the other"
+            f"input '{typed[0]:.100}' has contents, and the request has raw_input_contents: all data of a request are in "
+            "one or the other"
         )
     if len(raws) != len(message.inputs):
         raise BadInput(f"raw_input_contents holds {len(raws)} items for {len(message.inputs)} inputs; send one each")
@@ -105,15 +105,15 @@ def _typed(datatype: Datatype, shape: tuple[int, ...], contents: Message) -> Arr
     if datatype.wire is None:
         return elements_array(list(values), shape)
     if datatype.name in NARROW:
-        return _narrow(np.fromiter(values, np.int64, count), datatype).reshape(shape)
+        return _narrow(np.fromiter(values, np.int64, count), datatype.name, datatype.wire).reshape(shape)
     return np.fromiter(values, datatype.wire, count).reshape(shape)
 
 
-def _narrow(values: Array, datatype: Datatype) -> Array:
-    held = np.iinfo(datatype.wire)  # type: ignore[type-var] # these four are whole numbers
+def _narrow(values: Array, name: str, wire: np.dtype[Any]) -> Array:
+    held = np.iinfo(wire)
     if values.size and (values.min() < held.min or values.max() > held.max):
-        raise BadInput(f"a value is not from {held.min} to {held.max}, which is what {datatype.name} holds")
-    return values.astype(datatype.wire)
+        raise BadInput(f"a value is not from {held.min} to {held.max}, which is what {name} holds")
+    return values.astype(wire)
 
 
 def answer_message(manifest: Manifest, request_id: str, outputs: Iterable[OutputTensor]) -> Message:
