@@ -71,7 +71,7 @@ def _inputs(message: Message) -> list[SentTensor]:
     typed = [one.name for one in message.inputs if one.HasField("contents")]
     if typed:
         raise BadInput(
-            f"input '{typed[0]:.100}' has contents, and the request has raw_input_contents: all data of a request are in "
+            f"input '{typed[0]:.100}' has contents, and the request has raw_input_contents: its data are all in "
             "one or the other"
         )
     if len(raws) != len(message.inputs):
