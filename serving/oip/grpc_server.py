@@ -15,10 +15,15 @@ import grpc.aio
 from bundle.errors import BadInput, Unsupported
 from serving.access import Access
 from serving.call import Call
+from serving.metrics import Metrics
 from serving.oip.grpc_frame import Frame, Message, Needs
 from serving.oip.grpc_health import Health
 from serving.oip.grpc_service import Inference, Served
 from serving.oip.messages import HEALTH, HEALTH_MESSAGES, INFERENCE, MESSAGES
+from serving.oip.rest import Operations
+from serving.repository import ModelRepository
+from serving.settings import Settings
+from serving.tls import grpc_credentials, tls_files
 
 SHORTEST_PING_S = 10
 """Clients may ask whether the connection lives this often; gRPC's own 5 minutes cut off those who follow its advice."""
@@ -155,3 +160,24 @@ class Methods(grpc.GenericRpcHandler):  # type: ignore[misc] # grpc comes withou
 
 async def _not_offered(_: Message, __: Call) -> Message:
     raise Unsupported("this method is not offered here; the extensions in ServerMetadata are those that work")
+
+
+def grpc_server(
+    settings: Settings, models: ModelRepository, metrics: Metrics, operations: Operations, access: Access
+) -> GrpcServer:
+    """The server that the settings ask for; their `grpc_port` is set.
+
+    Raises:
+        BadInput: the files for TLS cannot be used.
+    """
+    assert settings.grpc_port is not None  # noqa: S101 - nothing of gRPC is imported where it is not
+    files = tls_files(settings)
+    listening = Listening(
+        settings.host,
+        settings.grpc_port,
+        settings.grpc_max_message_bytes,
+        share_port=settings.workers > 1,
+        credentials=grpc_credentials(files) if files else None,
+    )
+    admin = bool(settings.admin_keys or settings.admin_keys_file)
+    return GrpcServer(Served(models, metrics, operations, settings.max_instances, admin), access, listening)
