@@ -18,7 +18,7 @@ LOOK_EVERY_S = 0.5
 _Response = HEALTH_MESSAGES["HealthCheckResponse"]
 
 
-class Health:
+class HealthService:
     """The two methods."""
 
     def __init__(self, not_ready_because: Callable[[], str], draining: asyncio.Event) -> None:

@@ -7,7 +7,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import grpc
 import grpc.aio
@@ -17,8 +17,9 @@ from serving.access import Access
 from serving.call import Call
 from serving.metrics import Metrics
 from serving.oip.grpc_frame import Frame, Message, Needs
-from serving.oip.grpc_health import Health
+from serving.oip.grpc_health import HealthService
 from serving.oip.grpc_service import Inference, Served
+from serving.oip.health import Health
 from serving.oip.messages import HEALTH, HEALTH_MESSAGES, INFERENCE, MESSAGES
 from serving.oip.rest import Operations
 from serving.repository import ModelRepository
@@ -61,7 +62,7 @@ class GrpcServer:
     def __init__(self, served: Served, access: Access, listening: Listening) -> None:
         self._draining = asyncio.Event()
         self._frame = Frame(served.metrics, access)
-        health = Health(served.models.not_ready_because, self._draining)
+        health = HealthService(served.health.not_ready_because, self._draining)
         self._methods = Methods(self._frame, Inference(served, self._draining), health)
         self._listening = listening
         self._server: grpc.aio.Server | None = None
@@ -127,7 +128,7 @@ def _options(asked: Listening) -> list[tuple[str, int]]:
 class Methods(grpc.GenericRpcHandler):  # type: ignore[misc] # grpc comes without types
     """All methods by path."""
 
-    def __init__(self, frame: Frame, inference: Inference, health: Health) -> None:
+    def __init__(self, frame: Frame, inference: Inference, health: HealthService) -> None:
         self._by_path: dict[str, grpc.RpcMethodHandler] = {}
         self._frame = frame
         self._add_inference(inference)
@@ -162,10 +163,16 @@ async def _not_offered(_: Message, __: Call) -> Message:
     raise Unsupported("this method is not offered here; the extensions in ServerMetadata are those that work")
 
 
+class AllProcesses(Health, Operations, Protocol):
+    """What is asked of and done to every process of the service."""
+
+
 def grpc_server(
-    settings: Settings, models: ModelRepository, metrics: Metrics, operations: Operations, access: Access
+    settings: Settings, models: ModelRepository, metrics: Metrics, access: Access, all_processes: AllProcesses
 ) -> GrpcServer:
     """The server that the settings ask for; their `grpc_port` is set.
+
+    `all_processes` speaks for all that share the port: the models themselves where this one is alone.
 
     Raises:
         BadInput: the files for TLS cannot be used.
@@ -180,4 +187,5 @@ def grpc_server(
         credentials=grpc_credentials(files) if files else None,
     )
     admin = bool(settings.admin_keys or settings.admin_keys_file)
-    return GrpcServer(Served(models, metrics, operations, settings.max_instances, admin), access, listening)
+    served = Served(models, metrics, all_processes, all_processes, settings.max_instances, admin)
+    return GrpcServer(served, access, listening)

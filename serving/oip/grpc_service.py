@@ -20,6 +20,7 @@ from serving.metrics import Metrics
 from serving.oip.facts import check_name, config_of, find, index_of, metadata_of, statistics_of
 from serving.oip.grpc_frame import Needs, Unary, detail
 from serving.oip.grpc_tensors import Message, answer_message, is_large, read_request
+from serving.oip.health import Health
 from serving.oip.infer import schedule
 from serving.oip.messages import MESSAGES
 from serving.oip.metadata import server_metadata
@@ -46,6 +47,7 @@ class Served:
 
     models: ModelRepository
     metrics: Metrics
+    health: Health
     operations: Operations
     max_rows: int
     """Most rows of a request."""
@@ -78,11 +80,11 @@ class Inference:
 
     async def server_live(self, _: Message, __: Call) -> Message:
         """Is the process alive?"""
-        return MESSAGES["ServerLiveResponse"](live=not self._models.not_live_because())
+        return MESSAGES["ServerLiveResponse"](live=not self._served.health.not_live_because())
 
     async def server_ready(self, _: Message, __: Call) -> Message:
         """Does it want traffic?"""
-        ready = not self._draining.is_set() and not self._models.not_ready_because()
+        ready = not self._draining.is_set() and not self._served.health.not_ready_because()
         return MESSAGES["ServerReadyResponse"](ready=ready)
 
     async def server_metadata(self, _: Message, __: Call) -> Message:
