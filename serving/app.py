@@ -7,22 +7,26 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from bundle.errors import Forbidden
 from bundle.preprocess import Limits
 from serving import errors, openai, openapi
 from serving.endpoints import ENDPOINTS
 from serving.endpoints.endpoint import handler
 from serving.front import Front
+from serving.golden_watch import GoldenWatch
 from serving.inputs import InputLimits
 from serving.lanes import Lanes
 from serving.metrics import Metrics
 from serving.models import models_router
 from serving.oip.health import health_router
-from serving.repository import Model, ModelRepository
-from serving.served import Serving
+from serving.repository import ModelRepository
+from serving.served import ServedModel, Serving
 from serving.settings import Settings
+from serving.slots import ModelState
 
 DESCRIPTION = (
     "Every model here was proven, before it answered, to give its checkpoint's answers. `/v1/models` has the evidence."
@@ -41,10 +45,10 @@ class Application:
         await (self.front if scope["type"] == "http" else self.api)(scope, receive, send)
 
 
-def create_app(settings: Settings, on_loaded: Callable[[list[Model]], None] | None = None) -> Application:
+def create_app(settings: Settings, on_loaded: Callable[[list[ModelState]], None] | None = None) -> Application:
     """The whole service. Models are brought up in the background once it runs; until then it is live, not ready.
 
-    `on_loaded` is called, off the event loop, when every model is ready or refused.
+    `on_loaded` is called, on the event loop, when every model is ready or refused.
     """
     metrics = Metrics()
     lanes = Lanes(settings.threads)
@@ -59,17 +63,24 @@ def create_app(settings: Settings, on_loaded: Callable[[list[Model]], None] | No
         timeout_s=settings.timeout_ms / 1e3,
         here_ms=settings.here_ms,
     )
-    models = ModelRepository(settings.repository, serving)
+    models = ModelRepository(
+        settings.repository,
+        lambda bundle, of_model: ServedModel(bundle, of_model, serving),
+        metrics,
+        settings.poll_s,
+        golden_watch(settings),
+    )
 
-    def bring_up() -> None:
-        models.load(lambda model: metrics.model_ready(model.name, model.version, model.state == "ready"))
+    async def bring_up() -> None:
+        await models.start()
         if on_loaded:
             on_loaded(models.models)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        loading = asyncio.create_task(asyncio.to_thread(bring_up))
+        loading = asyncio.create_task(bring_up())
         yield
+        await models.close()
         await loading
         lanes.close()
 
@@ -87,7 +98,7 @@ def create_app(settings: Settings, on_loaded: Callable[[list[Model]], None] | No
     for endpoint in ENDPOINTS.values():
         front.add(endpoint.path, handler(endpoint, models, input_limits))
     front.add(openai.PATH, openai.openai_handler(models, input_limits), openai.refuse)
-    api.include_router(models_router(models))
+    api.include_router(models_router(models, require_admin))
     api.include_router(health_router(models))
 
     @api.get("/metrics", summary="Figures for Prometheus", tags=["health"])
@@ -96,3 +107,15 @@ def create_app(settings: Settings, on_loaded: Callable[[list[Model]], None] | No
 
     openapi.install(api)
     return Application(api, front)
+
+
+def golden_watch(settings: Settings) -> GoldenWatch | None:
+    """Who asks golden samples while the service runs, if anybody is to."""
+    if not settings.golden_every_s:
+        return None
+    return GoldenWatch(settings.golden_every_s, settings.golden_limit_s, settings.golden_failures_to_die)
+
+
+def require_admin(request: Request) -> None:
+    """Nobody may change what is served until there are admin keys."""
+    raise Forbidden(f"{request.method} {request.url.path}: admin operations are off: no admin key is set")

@@ -17,8 +17,8 @@ from bundle.spec import problems
 from serving.app import create_app
 from serving.drain import DrainingServer
 from serving.endpoints import ENDPOINTS
-from serving.repository import Model
 from serving.settings import Settings
+from serving.slots import ModelState
 
 log = logging.getLogger("modelyard.serving")
 
@@ -48,7 +48,7 @@ def _from_environment() -> Settings:
         raise BadInput(f"the environment holds a setting that is not allowed: {given}: {problems(cause)}") from None
 
 
-def _announce(repository: Path, address: str, models: list[Model]) -> None:
+def _announce(repository: Path, address: str, models: list[ModelState]) -> None:
     """Say what is served, with a line for each model that works when it is pasted."""
     for model in models:
         if model.served is None:

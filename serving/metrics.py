@@ -84,6 +84,12 @@ class Metrics:
         """Record whether a model answers."""
         self._ready.labels(model, str(version)).set(ready)
 
+    def load_failure(self, model: str) -> None:
+        """A version was refused when it was loaded."""
+
+    def forget(self, name: str, version: int) -> None:
+        """A version is gone for good."""
+
     def model(self, name: str, version: int) -> "ModelMetrics":
         """The figures of one model version."""
         return ModelMetrics(self, name, version)
@@ -111,6 +117,15 @@ class ModelMetrics:
 
     def batch(self, size: int, compute_s: float) -> None:
         """One batch was computed."""
+
+    def golden_failure(self) -> None:
+        """A golden input was answered wrong, or not at all."""
+
+    def canary(self, agrees: bool) -> None:
+        """This version, on trial, answered besides the one that serves."""
+
+    def canary_failure(self) -> None:
+        """This version, on trial, could not answer."""
 
     def shed(self) -> None:
         """A request was refused at once."""

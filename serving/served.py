@@ -10,7 +10,7 @@ Knows bundles, engines and batchers. Knows nothing of HTTP.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from bundle.errors import ModelyardError
 from bundle.evidence import Evidence
@@ -67,6 +67,14 @@ class Engines:
         return self._wide(rows) if alone else self._narrow(rows)
 
 
+class Tap(Protocol):
+    """Who looks at a share of the traffic."""
+
+    def tap(self, call: Call, inputs: Sequence[bytes | Prepared], finish: Finish[R]) -> Finish[R]:
+        """The same `finish`, perhaps with an eye on what it is given."""
+        ...
+
+
 class ServedModel:
     """A model version, ready for requests."""
 
@@ -84,6 +92,7 @@ class ServedModel:
         always_wide = wide and layout == "latency"
         self.predictor = self._load(serving, threads if always_wide else 1)
         self.wide = self._load(serving, threads) if wide and not always_wide else None
+        self.shadow: Tap | None = None
         self.metrics: ModelMetrics = serving.metrics.model(self.name, self.version)
         self.policy = Policy(
             max_batch_size=min(settings.max_batch_size or self.manifest.max_batch_size, self.manifest.max_batch_size),
@@ -121,6 +130,8 @@ class ServedModel:
             BadInput: an input cannot be read. Overloaded, DeadlineExceeded, ClientGone, RuntimeFailed: as they say.
         """
         call.answer_within(self.timeout_s)
+        if self.shadow is not None:
+            finish = self.shadow.tap(call, inputs, finish)
         try:
             answer = await self.batcher.submit(call, inputs, finish)
         except ModelyardError as error:

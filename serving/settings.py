@@ -38,6 +38,14 @@ class Settings(BaseSettings):
     """How long a request may take that says nothing itself (header X-Request-Timeout-Ms); then it is answered 504."""
     here_ms: float = Field(default=0.3, ge=0)
     """Models whose batch of one takes less by their latency table run on the event loop; 0 keeps all on threads."""
+    poll_s: float = Field(default=2.0, ge=0)
+    """How often the repository is looked at for new, changed and deleted versions; 0: only when told to."""
+    golden_every_s: float = Field(default=30.0, ge=0)
+    """How often each model is asked one golden sample while it runs; 0: never."""
+    golden_limit_s: float = Field(default=10.0, gt=0)
+    """A golden sample that is not answered for so long, while no other request is either, is a hang: not ready."""
+    golden_failures_to_die: int = Field(default=3, ge=1)
+    """Golden failures in a row after which the process says that it is not live."""
     drain_s: float = Field(default=30.0, ge=0)
     """How long the process may take to answer what it has, after SIGTERM."""
     max_body_bytes: int = Field(default=64 * 2**20, ge=1)

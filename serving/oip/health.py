@@ -13,7 +13,8 @@ def health_router(models: ModelRepository) -> APIRouter:
 
     @router.get("/v2/health/live", summary="Is the process alive?")
     async def live() -> Response:
-        return _json(200, {"live": True})
+        reason = models.not_live_because()
+        return _json(503, {"live": False, "error": reason}) if reason else _json(200, {"live": True})
 
     @router.get("/v2/health/ready", summary="Is everything decided, and does at least one model answer?")
     async def ready() -> Response:
