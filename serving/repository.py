@@ -172,7 +172,7 @@ class ModelRepository:
         shelf = self._shelf(name)
         await shelf.follow(found)
         if not found.is_folder and not shelf.ready:
-            await shelf.drained()
+            await shelf.drains.over()
             self._shelves.pop(name, None)
         self._publish()
 
@@ -208,7 +208,7 @@ class ModelRepository:
             proven
             for shelf in self._shelves.values()
             for version, proven in shelf.ready.items()
-            if version != shelf.canary
+            if not shelf.is_on_trial(version)
         ]
 
     def _publish(self) -> None:

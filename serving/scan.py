@@ -5,7 +5,7 @@ Knows folders. Opens no file, so that a look is cheap and never waits for a writ
 
 import os
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bundle.errors import BundleError
@@ -37,7 +37,8 @@ def scan(repository: Path) -> dict[str, Found]:
     Raises:
         BundleError: the repository is not a readable folder.
     """
-    return {name: scan_model(repository, name) for name in names(repository)}
+    # What was just listed is a folder, though one whose name is no text cannot be looked into by that name.
+    return {name: replace(scan_model(repository, name), is_folder=True) for name in names(repository)}
 
 
 def scan_model(repository: Path, name: str) -> Found:

@@ -6,6 +6,7 @@ Knows versions and their states. Knows nothing of requests, polling or other mod
 
 import asyncio
 import logging
+from collections.abc import Set
 from pathlib import Path
 
 from bundle.errors import BundleError, ModelNotFound, ModelNotReady
@@ -13,20 +14,17 @@ from bundle.store import open_bundle
 from serving.bring_up import bring_up, why
 from serving.call import now
 from serving.canary import Shadow
+from serving.drains import Drains
 from serving.hands import Stopped
-from serving.memory import give_back
 from serving.model_settings import FILE as SETTINGS_FILE
 from serving.model_settings import ModelSettings, read_model_settings
 from serving.scan import GONE, Fingerprint, Found
 from serving.slots import LOADING, ModelState, Proven, Slot, no_bundle, not_there, unreadable
-from serving.versions import Decisions, before, divide, fallbacks, kept, missing, wanted
+from serving.versions import Decisions, Division, before, divide, fallbacks, kept, missing, wanted
 from serving.yard import Yard
 
 RETRY_S = 300.0
 """A refused version whose folder stays as it is gets another chance now and then: memory may have been short."""
-
-FOUND_S = 0.1
-"""For so long a version that was swapped out still accepts: a request that has just found it is about to be queued."""
 
 log = logging.getLogger("modelyard.serving")
 
@@ -38,8 +36,7 @@ class Shelf:
         self.name = name
         self.slots: dict[int, Slot] = {}
         self.settings = ModelSettings()
-        self.canary: int | None = None
-        """The version that is compared and never answers by default."""
+        self._division = Division(None, set(), set())
         self.shadow: Shadow | None = None
         self._folder = yard.folder / name
         self._yard = yard
@@ -50,7 +47,7 @@ class Shelf:
         self._lock = asyncio.Lock()
         self._unloaded = False
         self._decisions = Decisions()
-        self._draining: set[asyncio.Task[None]] = set()
+        self.drains = Drains(yard.hands, self._drained)
 
     @property
     def ready(self) -> dict[int, Proven]:
@@ -60,7 +57,16 @@ class Shelf:
     @property
     def default(self) -> int | None:
         """The version that answers where none is asked for."""
-        return max(self.ready.keys() - {self.canary}, default=None)
+        return max(self.ready.keys() - self._division.on_trial, default=None)
+
+    @property
+    def canary(self) -> int | None:
+        """The version that is compared, and never answers by default."""
+        return self._division.canary
+
+    def is_on_trial(self, version: int) -> bool:
+        """Whether it may be wrong without harm."""
+        return version in self._division.on_trial
 
     def shown(self) -> list[ModelState]:
         """All its versions as everybody sees them."""
@@ -106,9 +112,8 @@ class Shelf:
             self._unloaded = True
             for slot in self.slots.values():
                 self._retire(slot, "unloaded; load it to have it back")
-            self.canary = None
             self._yard.changed()
-        await self.drained(patience_s)
+        await self.drains.over(patience_s)
 
     async def roll_back(self, found: Found) -> int:
         """Serve the nearest older version that is good, and turn away from all newer ones that are there now.
@@ -145,16 +150,11 @@ class Shelf:
                 raise ModelNotReady(f"the canary of '{self.name}' cannot answer: {self.slots[version].reason}")
             self._decisions.promoted.add(version)
             self._decisions.answer_with(version, found.versions)
-            self.canary = None
+            self._division = Division(None, set(), set())
             self._settle(found)
             return version
 
-    async def drained(self, patience_s: float | None = None) -> None:
-        """Wait until what was taken away has answered all it had."""
-        if self._draining:
-            await asyncio.wait(self._draining, timeout=patience_s)
-
-    async def _follow(self, found: Found, again: bool) -> set[int]:
+    async def _follow(self, found: Found, again: bool) -> Set[int]:
         """Returns the versions that may answer by default."""
         again |= await self._read_settings(found)
         if self._problem and not self.ready:
@@ -163,7 +163,7 @@ class Shelf:
             return set()
         for slot in [slot for slot in self.slots.values() if slot.seen is None and slot.state == "refused"]:
             del self.slots[slot.version]
-        self.canary, stable = divide(self.settings, self._decisions, found.versions.keys(), self.default)
+        stable = self._divide(found)
         policy = self.settings.version_policy
         for version in wanted(policy, stable):
             await self._stage(version, found, again)
@@ -175,6 +175,12 @@ class Shelf:
             await self._stage(self.canary, found, again)
         self._settle(found)
         return stable
+
+    def _divide(self, found: Found) -> Set[int]:
+        """Decide anew who is compared and who may answer, which is returned."""
+        there, ready = found.versions.keys(), self.ready.keys()
+        self._division = divide(self.settings, self._decisions, there, ready, self.default)
+        return self._division.stable
 
     async def _read_settings(self, found: Found) -> bool:
         """Whether how versions are served has changed; bad settings leave those in force as they are."""
@@ -220,7 +226,7 @@ class Shelf:
         self._publish()
         log.info("model '%s' version %d is ready", self.name, version)
         if old is not None:
-            self._drain(old, slot)
+            self.drains.begin(old, slot)
         return True
 
     async def _unchanged(self, proven: Proven, folder: Path) -> bool:
@@ -240,9 +246,8 @@ class Shelf:
     def _settle(self, found: Found) -> None:
         """Retire what is no longer to answer, forget what is gone, and show what is missing."""
         self._found = found
-        there = found.versions.keys()
-        self.canary, stable = divide(self.settings, self._decisions, there, self.default)
-        staying = kept(self.settings.version_policy, self.ready.keys() - {self.canary}, stable)
+        there, stable = found.versions.keys(), self._divide(found)
+        staying = kept(self.settings.version_policy, self.ready.keys() - self._division.on_trial, stable)
         replaced = f"replaced by version {max(staying)}" if staying else "its folder is gone"
         for slot in list(self.slots.values()):
             if slot.proven is not None and slot.version not in {*staying, self.canary}:
@@ -278,31 +283,18 @@ class Shelf:
         proven, slot.proven = slot.proven, None
         slot.state, slot.reason = "draining", reason
         self._publish()  # no new request finds it from here on
-        self._drain(proven, slot)
+        self.drains.begin(proven, slot)
 
-    def _drain(self, proven: Proven, slot: Slot) -> None:
-        slot.num_draining += 1
-        proven.served.shadow = None
-        task = asyncio.create_task(self._drained(proven, slot), name=f"drain {self.name} {slot.version}")
-        self._draining.add(task)
-        task.add_done_callback(self._draining.discard)
-
-    async def _drained(self, proven: Proven | None, slot: Slot) -> None:
-        assert proven is not None  # noqa: S101 - it is a None below, when the memory is to be given back
-        await asyncio.sleep(FOUND_S)
-        await proven.served.batcher.drain()
-        proven.served.batcher.close()
-        proven = None
-        slot.num_draining -= 1
-        if slot.state == "draining" and not slot.num_draining:
-            slot.state = "unloaded"
-            self._yard.metrics.forget(self.name, slot.version)
-            if slot.version not in self._found.versions:
-                del self.slots[slot.version]
-                self._show_what_is_missing(self._found)
-            self._yard.changed()
-        if not self._yard.hands.stopped:
-            await self._yard.hands.prove(give_back)
+    def _drained(self, slot: Slot) -> None:
+        """Nothing of a slot answers or drains any more."""
+        if slot.state != "draining":
+            return  # it has been loaded again meanwhile
+        slot.state = "unloaded"
+        self._yard.metrics.forget(self.name, slot.version)
+        if slot.version not in self._found.versions:
+            del self.slots[slot.version]
+            self._show_what_is_missing(self._found)
+        self._yard.changed()
 
     def _still_answers(self) -> str:
         return f"; version {self.default} still answers" if self.default is not None else ""

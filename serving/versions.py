@@ -26,22 +26,37 @@ class Decisions:
         self.held = (self.held - {version}) | {other for other in there if other > version}
 
 
+@dataclass(frozen=True)
+class Division:
+    """Versions by what they are for."""
+
+    canary: int | None
+    """The one that is compared."""
+    on_trial: Set[int]
+    """Those that do not answer by default, though they are newer."""
+    stable: Set[int]
+    """Those that may."""
+
+
 def divide(
-    settings: ModelSettings, decisions: Decisions, there: Set[int], default: int | None
-) -> tuple[int | None, set[int]]:
-    """The canary, if there is one, and the versions that may answer by default.
+    settings: ModelSettings, decisions: Decisions, there: Set[int], ready: Set[int], default: int | None
+) -> Division:
+    """Who may answer by default, of versions that are there, and who is on trial, of those that are ready too.
 
     "next" means newer than the version that answers; when nothing answers yet, the newest is no canary but the answer.
     """
     open_to = set(there - decisions.held)
+    nobody = Division(None, set(), open_to)
     chosen = settings.canary
     if chosen is None:
-        return None, open_to
+        return nobody
     if chosen.version != "next":
         is_one = chosen.version in there - decisions.promoted and len(there) > 1
-        return (chosen.version, open_to - {chosen.version}) if is_one else (None, open_to)
-    older = {version for version in open_to if default is not None and version <= default}
-    return (max(open_to - older, default=None), older) if older else (None, open_to)
+        return Division(chosen.version, {chosen.version}, open_to - {chosen.version}) if is_one else nobody
+    if default is None or min(open_to, default=default + 1) > default:
+        return nobody
+    newer = {version for version in (there | ready) - decisions.held if version > default}
+    return Division(max(newer & there, default=None), newer, open_to - newer)
 
 
 def wanted(policy: VersionPolicy, there: Iterable[int]) -> list[int]:

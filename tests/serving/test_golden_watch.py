@@ -104,6 +104,7 @@ async def test_one_thread_that_hangs_is_found_though_others_answer(tmp_path: Pat
 
         engine.run = run  # type: ignore[method-assign]
         looking = asyncio.create_task(look(here))
+        await here.until(lambda: not golden.is_set())
         try:
             async with asyncio.timeout(10):
                 while not looking.done():
