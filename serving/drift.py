@@ -146,7 +146,9 @@ class Drift:
         self._forget = metrics.forget_drift
         self._samples_a_second = samples_a_second
         self._now_s = now_s
-        self._watches: tuple[ref[Watch], ...] = ()  # whoever serves holds a watch; one that never came to serve just goes
+        self._watches: tuple[
+            ref[Watch], ...
+        ] = ()  # whoever serves holds a watch; one that never came to serve just goes
         self._levels: dict[tuple[str, str], int] = {}
 
     def watch(self, predictor: Predictor) -> Watch:
