@@ -13,9 +13,9 @@ from starlette.types import Receive, Scope, Send
 from bundle.preprocess import Limits
 from serving import errors, openai, openapi
 from serving.access import Access
+from serving.alone import fleet_of
 from serving.endpoints import ENDPOINTS
 from serving.endpoints.endpoint import handler
-from serving.fleet import Fleet
 from serving.front import Front
 from serving.inputs import InputLimits
 from serving.lanes import Lanes
@@ -25,7 +25,6 @@ from serving.oip.health import health_router
 from serving.repository import Model, ModelRepository
 from serving.served import Serving
 from serving.settings import Settings
-from serving.shared import Place
 
 DESCRIPTION = (
     "Every model here was proven, before it answered, to give its checkpoint's answers. `/v1/models` has the evidence."
@@ -64,27 +63,18 @@ def create_app(settings: Settings, on_loaded: Callable[[list[Model]], None] | No
     )
     models = ModelRepository(settings.repository, serving)
     access = Access(settings)
-    place = Place.given()
-    fleet = Fleet(place, models, lambda: announce()) if place else None  # type: ignore[arg-type]
-
-    def announce() -> None:
-        if on_loaded:
-            on_loaded(models.models)
+    fleet = fleet_of(models, lambda: on_loaded(models.models) if on_loaded else None)  # type: ignore[arg-type]
 
     def bring_up() -> None:
         models.load(lambda model: metrics.model_ready(model.name, model.version, model.state == "ready"))
-        if fleet is None:
-            announce()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         loading = asyncio.create_task(asyncio.to_thread(bring_up))
-        if fleet is not None:
-            await fleet.start(loading)
+        await fleet.start(loading)
         yield
         await loading
-        if fleet is not None:
-            await fleet.stop()
+        await fleet.stop()
         lanes.close()
 
     api: FastAPI = FastAPIOffline(
@@ -104,7 +94,7 @@ def create_app(settings: Settings, on_loaded: Callable[[list[Model]], None] | No
         front.add(endpoint.path, handler(endpoint, models, input_limits))
     front.add(openai.PATH, openai.openai_handler(models, input_limits), openai.refuse)
     api.include_router(models_router(models))
-    api.include_router(health_router(fleet or models))
+    api.include_router(health_router(fleet))
 
     @api.get("/metrics", summary="Figures for Prometheus", tags=["health"])
     async def exposition() -> Response:

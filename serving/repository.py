@@ -99,6 +99,18 @@ class ModelRepository:
         log.info("model '%s' version %d is ready (%s)", model.name, model.version, artefact.file)
         return replace(model, state="ready", reason="", served=served)
 
+    async def unload(self, name: str) -> None:
+        """Not yet."""
+        raise NotImplementedError
+
+    async def rollback(self, name: str) -> int:
+        """Not yet."""
+        raise NotImplementedError
+
+    async def promote(self, name: str) -> int:
+        """Not yet."""
+        raise NotImplementedError
+
     def not_live_because(self) -> str:
         """Why the process should be ended, or ""."""
         return ""
