@@ -7,6 +7,7 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -97,8 +98,9 @@ def create_app(settings: Settings, on_loaded: Callable[[list[Model]], None] | No
     api.include_router(health_router(fleet))
 
     @api.get("/metrics", summary="Figures for Prometheus", tags=["health"])
-    async def exposition() -> Response:
-        return Response(metrics.exposition(), media_type=metrics.content_type)
+    async def exposition(request: Request) -> Response:
+        content, content_type = await metrics.scrape(request.headers.get("accept", ""))
+        return Response(content, headers={"Content-Type": content_type})
 
     openapi.install(api)
     return Application(api, front)
