@@ -16,6 +16,7 @@ from starlette.types import Receive, Scope, Send
 from bundle.preprocess import Limits
 from serving import errors, openai, openapi
 from serving.access import Access, require_admin
+from serving.alone import Alone, fleet_of
 from serving.drift import Drift
 from serving.endings import Endings
 from serving.endpoints import ENDPOINTS
@@ -33,7 +34,6 @@ from serving.oip.rest import Admin, routers
 from serving.repository import ModelRepository
 from serving.served import ServedModel, Serving
 from serving.settings import Settings
-from serving.shared import Place
 from serving.slots import ModelState
 from serving.tracing import Tracing, open_tracing
 
@@ -71,14 +71,9 @@ class Parts:
     drift: Drift
     lanes: Lanes
     models: ModelRepository
-    fleet: Fleet | None
-    """The other processes of the service, where there are any."""
+    fleet: Alone | Fleet
+    """Who speaks for all processes that share the port."""
     grpc: "GrpcServer | None"
-
-    @property
-    def whole(self) -> ModelRepository | Fleet:
-        """Who speaks for all processes that share the port."""
-        return self.fleet or self.models
 
 
 def create_app(settings: Settings, on_loaded: OnLoaded | None = None) -> Application:
@@ -94,7 +89,7 @@ def create_app(settings: Settings, on_loaded: OnLoaded | None = None) -> Applica
         title="Modelyard",
         version=version("modelyard"),
         description=DESCRIPTION,
-        lifespan=_lifespan(parts, None if parts.fleet else on_loaded),
+        lifespan=_lifespan(parts),
         redirect_slashes=False,
     )
     errors.install(api)
@@ -130,36 +125,25 @@ def _parts(settings: Settings, on_loaded: OnLoaded | None) -> Parts:
         watch if settings.golden_every_s else None,
     )
     access = Access(settings)
-    place = Place.given()
-    fleet = Fleet(place, models, lambda: _tell(on_loaded, models)) if place else None
+    fleet = fleet_of(models, lambda: on_loaded(models.models) if on_loaded else None)
     tracing = open_tracing(settings.tracing)
     endings = Endings(metrics, tracing)
     grpc = None
     if settings.grpc_port is not None:
         from serving.oip.grpc_server import grpc_server  # a third of a second that only those pay who use it
 
-        grpc = grpc_server(settings, models, metrics, access, endings, fleet or models)
+        grpc = grpc_server(settings, models, metrics, access, endings, fleet)
     return Parts(settings, access, metrics, tracing, endings, drift, lanes, models, fleet, grpc)
 
 
-def _tell(on_loaded: OnLoaded | None, models: ModelRepository) -> None:
-    if on_loaded:
-        on_loaded(models.models)
-
-
-def _lifespan(parts: Parts, on_loaded: OnLoaded | None) -> Callable[[FastAPI], Any]:
+def _lifespan(parts: Parts) -> Callable[[FastAPI], Any]:
     """The life of the process, from the first socket to the last."""
-
-    async def bring_up() -> None:
-        await parts.models.start()
-        _tell(on_loaded, parts.models)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         parts.metrics.start()
-        at_work = [asyncio.create_task(bring_up()), asyncio.create_task(parts.drift.run())]
-        if parts.fleet is not None:
-            await parts.fleet.start(at_work[0])
+        at_work = [asyncio.create_task(parts.models.start()), asyncio.create_task(parts.drift.run())]
+        await parts.fleet.start(at_work[0])
         if parts.grpc is not None:
             await parts.grpc.start()
         yield
@@ -167,8 +151,7 @@ def _lifespan(parts: Parts, on_loaded: OnLoaded | None) -> Callable[[FastAPI], A
             await parts.grpc.stop(parts.settings.drain_s)
         await parts.models.close()
         await _ended(*at_work)
-        if parts.fleet is not None:
-            await parts.fleet.stop()
+        await parts.fleet.stop()
         parts.lanes.close()
         parts.metrics.stop()
         if parts.tracing is not None:
@@ -192,9 +175,9 @@ def _add_routes(api: FastAPI, front: Front, parts: Parts) -> None:
         front.add(endpoint.path, handler(endpoint, models, limits))
     front.add(openai.PATH, openai.openai_handler(models, limits), openai.refuse)
     front.add_pattern("/v2/models/", "/infer", infer.TEMPLATE, infer.infer_handler(models, limits), infer.refuse)
-    api.include_router(models_router(models, parts.whole, require_admin))
-    api.include_router(health_router(parts.whole))
-    admin = Admin(bool(settings.admin_keys or settings.admin_keys_file), require_admin, parts.whole)
+    api.include_router(models_router(models, parts.fleet, require_admin))
+    api.include_router(health_router(parts.fleet))
+    admin = Admin(bool(settings.admin_keys or settings.admin_keys_file), require_admin, parts.fleet)
     for router in routers(models, parts.metrics, admin, limits):
         api.include_router(router)
 

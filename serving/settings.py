@@ -35,7 +35,7 @@ class Settings(BaseSettings):
     workers: int = Field(default=1, ge=1, le=256)
     """Processes that share the port; each has all models, and its share of the processors."""
     threads: Annotated[int, tyro.conf.arg(metavar="N")] = Field(default=0, ge=0)
-    """Threads that prepare inputs and run models, together; 0: the processors that may be used, shared by the workers."""
+    """Threads that prepare inputs and run models, together; 0: the processors that may be used, shared by workers."""
     layout: Literal["auto", "throughput", "latency"] = "auto"
     """Processors a batch: one (throughput), all (latency), or by load and the model's latency table (auto)."""
     max_queue: int = Field(default=256, ge=1)
@@ -65,7 +65,7 @@ class Settings(BaseSettings):
     max_instances: int = Field(default=64, ge=1)
     """Most inputs in one request."""
     api_keys: str = ""
-    """Who may ask, as name:sha256hex with commas between; `modelyard key NAME` makes one. None here or in the file: all may."""
+    """Who may ask, as name:sha256hex with commas between (`modelyard key NAME` makes one); none anywhere: all may."""
     api_keys_file: Path | None = None
     """The same, a line each; read again when it changes."""
     admin_keys: str = ""
@@ -91,7 +91,7 @@ class Settings(BaseSettings):
     max_read_s: float = Field(default=30.0, gt=0)
     """Longest time in seconds that a client may leave an answer lying before the connection is cut."""
     keep_alive_s: float = Field(default=75.0, gt=0)
-    """How long a connection may idle; longer than a load balancer keeps its own (60 s, mostly), or it meets closed ones."""
+    """How long a connection may idle; longer than a load balancer keeps its own (often 60 s)."""
     max_json_elements: int = Field(default=5_000_000, ge=1)
     """Most values in a JSON body."""
     log_level: Literal["critical", "error", "warning", "info", "debug"] = "info"
