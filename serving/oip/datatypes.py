@@ -89,7 +89,7 @@ def count_elements(shape: Sequence[int]) -> int:
         BadInput: a size below 0, or more elements than any body can hold.
     """
     if any(size < 0 for size in shape):
-        raise BadInput(f"shape {list(shape)} holds a negative size; a request says how large its tensors are")
+        raise BadInput(f"shape {_short(shape)} holds a negative size; a request says how large its tensors are")
     if len(shape) > 32 or any(size > MAX_BYTES for size in shape):
         raise BadInput(f"shape {_short(shape)} is over the limits: 32 sizes, each at most {MAX_BYTES}")
     count = math.prod(shape)
@@ -190,5 +190,5 @@ def elements_array(elements: Sequence[bytes | str], shape: Sequence[int]) -> Arr
 
 def _short(shape: Sequence[int]) -> str:
     """A shape for a message; a hostile one may have numbers of any length."""
-    text = ", ".join(str(size) if size <= MAX_BYTES else f"over {MAX_BYTES}" for size in shape[:8])
+    text = ", ".join(str(size) if abs(size) <= MAX_BYTES else "out of range" for size in shape[:8])
     return f"[{text}{', ...' if len(shape) > 8 else ''}]"

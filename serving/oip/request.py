@@ -52,7 +52,13 @@ class InputDocument(msgspec.Struct, frozen=True):
     shape: list[int]
     datatype: str
     parameters: dict[str, Value] | None = None
-    data: msgspec.Raw | None = None
+    data: msgspec.Raw = msgspec.Raw()
+
+    @property
+    def has_data(self) -> bool:
+        """Whether its data are in the JSON."""
+        view = memoryview(self.data)
+        return len(view) > len(b"null") or bytes(view) not in (b"", b"null")
 
 
 class OutputDocument(msgspec.Struct, frozen=True):
@@ -175,11 +181,11 @@ def _inputs(documents: list[InputDocument], rest: memoryview) -> list[SentTensor
             datatype, shape = datatype_of(one.datatype), tuple(one.shape)
             implied = count_bytes(datatype, shape)
             size = read_binary_size(one.parameters)
-            if one.data is not None and size is None:
+            if one.has_data and size is None:
                 _check_json(datatype)
                 tensors.append(SentTensor(one.name, datatype, shape, text=bytes(one.data)))
                 continue
-            is_last = all(later.data is not None for later in documents[i + 1 :]) if size is None else False
+            is_last = all(later.has_data for later in documents[i + 1 :]) if size is None else False
             size = _binary_size(one, size, implied, rest, has_binary, is_last)
         except BadInput as cause:
             raise type(cause)(f"input '{one.name:.100}': {cause}") from None
@@ -199,7 +205,7 @@ def _binary_size(
     one: InputDocument, stated: int | None, implied: int | None, rest: memoryview, has_binary: bool, is_last: bool
 ) -> int:
     """How many bytes of the rest are this input's: as stated, as its shape implies, or, at the end, all."""
-    if one.data is not None:
+    if one.has_data:
         raise BadInput("it has 'data' and 'binary_data_size'; its data lie in one place")
     size = stated if stated is not None else implied if implied is not None else len(rest) if is_last else None
     if size is None:
@@ -231,9 +237,9 @@ def array_from_json(datatype: Datatype, shape: tuple[int, ...], text: Buffer) ->
         raise BadInput(f"data are no {datatype.name} values nested alike: {_reason(cause)}") from None
     if array.size != count:
         raise BadInput(f"data hold {array.size} values; shape {list(shape)} holds {count}")
-    if depth == len(shape) > 1 and array.shape != shape and count:
+    if datatype.wire is not None and count and depth == len(shape) > 1 and array.shape != shape:
         raise BadInput(
-            f"data are nested as {list(array.shape)}, and shape says {list(shape)}; send them alike, or flat"
+            f"data are nested as {list(array.shape)}, shape is {list(shape)}; nest them alike, or not at all"
         )
     return array.reshape(shape)
 
