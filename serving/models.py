@@ -5,7 +5,7 @@ manifests and HTTP.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 from fastapi import APIRouter, Request
@@ -20,8 +20,20 @@ Admin = Callable[[Request], object]
 """Raises unless the request shows an admin key."""
 
 
-def models_router(models: ModelRepository, admin: Admin) -> APIRouter:
-    """Routes for one repository."""
+class Operations(Protocol):
+    """What changes which version answers."""
+
+    async def rollback(self, name: str) -> int:
+        """Serve the version before."""
+        ...
+
+    async def promote(self, name: str) -> int:
+        """Let the canary answer."""
+        ...
+
+
+def models_router(models: ModelRepository, operations: Operations, admin: Admin) -> APIRouter:
+    """Routes for one repository; `operations` reach every process of the service."""
     router = APIRouter(tags=["models"])
 
     @router.get("/v1/models", summary="List models with labels, input, artefacts and evidence")
@@ -33,7 +45,7 @@ def models_router(models: ModelRepository, admin: Admin) -> APIRouter:
     @router.post("/v1/models/{name}/rollback", summary="Serve the version before (admins)")
     async def rollback(request: Request, name: str) -> Response:
         admin(request)
-        return _json({"model": name, "version": await models.rollback(name)})
+        return _json({"model": name, "version": await operations.rollback(name)})
 
     @router.get("/v1/models/{name}/canary", summary="How the canary compares with what answers (admins)")
     async def canary(request: Request, name: str) -> Response:
@@ -43,7 +55,7 @@ def models_router(models: ModelRepository, admin: Admin) -> APIRouter:
     @router.post("/v1/models/{name}/promote", summary="Let the canary answer (admins)")
     async def promote(request: Request, name: str) -> Response:
         admin(request)
-        return _json({"model": name, "version": await models.promote(name)})
+        return _json({"model": name, "version": await operations.promote(name)})
 
     return router
 

@@ -22,6 +22,7 @@ from runtime.predictor import Predictor, load_predictor
 from runtime.runtime import Device
 from serving.batcher import Batcher, Finish
 from serving.call import Call, now
+from serving.drift import Drift
 from serving.errors import status_of
 from serving.lanes import Lanes
 from serving.metrics import Metrics, ModelMetrics
@@ -46,6 +47,7 @@ class Serving:
     limits: Limits
     lanes: Lanes
     metrics: Metrics
+    drift: Drift
     layout: Layout = "auto"
     max_queue: int = 256
     timeout_s: float = 30.0
@@ -109,6 +111,9 @@ class ServedModel:
             serving.lanes,
             self.metrics,
         )
+        self.metrics.join(self.batcher)
+        self._drift = serving.drift
+        self._watch = serving.drift.watch(self.predictor)
 
     def _load(self, serving: Serving, threads: int) -> Predictor:
         return load_predictor(self.bundle, device=serving.device, threads=threads, limits=serving.limits)
@@ -130,10 +135,17 @@ class ServedModel:
             BadInput: an input cannot be read. Overloaded, DeadlineExceeded, ClientGone, RuntimeFailed: as they say.
         """
         call.answer_within(self.timeout_s)
+        call.model, call.version = self.name, self.version
         if self.shadow is not None:
             finish = self.shadow.tap(call, inputs, finish)
+
+        def watched(rows: list[Tensors], prepared: list[Prepared]) -> R:
+            answer = finish(rows, prepared)
+            self._watch.offer(rows, prepared)
+            return answer
+
         try:
-            answer = await self.batcher.submit(call, inputs, finish)
+            answer = await self.batcher.submit(call, inputs, watched)
         except ModelyardError as error:
             self.metrics.failed(status_of(error)[1], call.phases, now() - call.arrived)
             raise
@@ -144,6 +156,8 @@ class ServedModel:
         """Answer what was accepted, then let go of the lanes; the engines go with the last reference."""
         await self.batcher.drain()
         self.batcher.close()
+        self.metrics.leave(self.batcher)
+        self._drift.unwatch(self._watch)
 
 
 def wide_pays(evidence: Evidence | None, threads: int) -> bool:
