@@ -14,6 +14,7 @@ from bundle.golden import Golden
 from bundle.store import Bundle, open_bundle
 from runtime.replay import replay
 from serving.hands import Hands
+from serving.memory import BLOCKS_APART
 from serving.model_settings import ModelSettings
 from serving.served import ServedModel
 from serving.slots import Proven
@@ -31,12 +32,13 @@ async def bring_up(folder: Path, settings: ModelSettings, serve: Serve, hands: H
         ModelyardError: why it is refused, for the person who made the bundle.
     """
     bundle = await hands.prove(open_bundle, folder)
-    served = await hands.build(serve, bundle, settings)
-    try:
-        golden = await hands.prove(_prove, served, bundle)
-    except BaseException:
-        served.batcher.close()
-        raise
+    with BLOCKS_APART.while_loading():
+        served = await hands.build(serve, bundle, settings)
+        try:
+            golden = await hands.prove(_prove, served, bundle)
+        except BaseException:
+            served.batcher.close()
+            raise
     return Proven(served, golden)
 
 
