@@ -102,6 +102,7 @@ class Connection(asyncio.Protocol):
         self._transport: Any = None
         self._received = bytearray()
         self._waiting: asyncio.Future[Answer] | None = None
+        self._num_answers = 0
 
     @classmethod
     async def open(cls, port: int) -> "Connection":
@@ -163,10 +164,13 @@ class Connection(asyncio.Protocol):
         """Called by the loop."""
         self._transport = None
         if self._waiting is not None and not self._waiting.done():
-            got = f"after {len(self._received)} bytes of an answer" if self._received else "before any byte of an answer"
-            self._waiting.set_exception(Lost(f"{type(cause).__name__ if cause else 'end of stream'} {got}"))
+            why = type(cause).__name__ if cause else "end of stream"
+            kind = "a new" if self._num_answers == 0 else "a kept"
+            got = f"{len(self._received)} bytes of an answer"
+            self._waiting.set_exception(Lost(f"{why} on {kind} connection after {got}"))
 
     def _settle(self, answer: Answer) -> None:
+        self._num_answers += 1
         if self._waiting is not None and not self._waiting.done():
             self._waiting.set_result(answer)
 
@@ -233,14 +237,12 @@ class Client:
         return answer
 
 
-def drive(
-    port: int, requests: Sequence[Request], connections: int, seconds: float, rate: float | None = None
-) -> Load:
+def drive(port: int, requests: Sequence[Request], connections: int, seconds: float, rate: float | None = None) -> Load:
     """Send the requests for a time, and check every answer."""
     return run(Client(port, requests, connections, rate).run(seconds))
 
 
-def run(main: Coroutine[Any, Any, Any]) -> Any:
+def run(main: Coroutine[Any, Any, Load]) -> Load:
     """Run on a loop that costs a client little."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(main)

@@ -49,7 +49,8 @@ def draw_photo(rng: np.random.Generator, hue: int) -> Array:
     saturation_HW = np.clip(150 + 60 * planes[1], 40, 255)
     value_HW = np.clip(128 + 70 * planes[2], 0, 255)
     hsv_HWC = np.stack([hue_HW, saturation_HW, value_HW], axis=2)
-    return cv2.cvtColor(np.rint(hsv_HWC).clip(0, 255).astype(np.uint8), cv2.COLOR_HSV2BGR)
+    image_HWC: Array = cv2.cvtColor(np.rint(hsv_HWC).clip(0, 255).astype(np.uint8), cv2.COLOR_HSV2BGR)
+    return image_HWC
 
 
 def _clouds(rng: np.random.Generator) -> Array:
@@ -59,7 +60,8 @@ def _clouds(rng: np.random.Generator) -> Array:
     amplitude = 1 / np.maximum(1, np.hypot(down, along)) ** 1.2
     noise = rng.normal(size=amplitude.shape) + 1j * rng.normal(size=amplitude.shape)
     clouds = np.fft.irfft2(noise * amplitude, s=(PHOTO_HEIGHT_PX, PHOTO_WIDTH_PX))
-    return (clouds - clouds.mean()) / clouds.std()
+    standard: Array = (clouds - clouds.mean()) / clouds.std()
+    return standard
 
 
 def as_jpeg(image_HWC: Array) -> Array:

@@ -13,6 +13,7 @@ import numpy as np
 
 from bundle.store import Bundle, newest, open_bundle
 from bundle.tasks.classification import Classification
+from bundle.tensors import Tensors
 from loadtests.client import Check, Request, post
 from loadtests.wrk import Target
 from runtime.predictor import Predictor, load_predictor
@@ -21,10 +22,10 @@ from serving.endpoints import ENDPOINTS
 ROUNDING = 1e-4
 """Of a score, or of 1 - cosine; what batches were seen to differ by is 1e-7."""
 NUM_TEXTS = 8
-WORDS = (
+SENTENCE = (
     "the small yard on the river makes proven models for people who ask them every day and wait for no answer longer "
     "than they must because a queue that grows is a promise which somebody breaks when the morning comes"
-).split()
+)
 WORDS_A_TEXT = 20
 
 
@@ -39,6 +40,8 @@ class Questions:
     """Inputs of like size, to drive with."""
     golden: tuple[Request, ...]
     """Golden inputs and these bodies, with a check each."""
+    rows: tuple[Tensors, ...]
+    """The bodies, prepared."""
     answer: bytes
     """What the service answers to the first body."""
 
@@ -73,13 +76,16 @@ def questions(model: Path) -> Questions:
     media_type = samples[0].media_type
     path = f"{ENDPOINTS[manifest.task].path}?model={manifest.name}"
     golden = [post(path, media_type, raw, check(predictor, raw)) for raw in dict.fromkeys([*raws, *bodies])]
-    return Questions(bundle, path, media_type, tuple(bodies), tuple(golden), document(predictor, bodies[0]))
+    rows = [predictor.prepare(body).tensors for body in bodies]
+    return Questions(
+        bundle, path, media_type, tuple(bodies), tuple(golden), tuple(rows), document(predictor, bodies[0])
+    )
 
 
 def texts() -> list[bytes]:
     """Texts of twenty words, the same ones at every call."""
     rng = np.random.default_rng(0)
-    return [" ".join(rng.choice(WORDS, WORDS_A_TEXT)).encode() for _ in range(NUM_TEXTS)]
+    return [" ".join(rng.choice(SENTENCE.split(), WORDS_A_TEXT)).encode() for _ in range(NUM_TEXTS)]
 
 
 def document(predictor: Predictor, raw: bytes) -> bytes:
