@@ -133,8 +133,9 @@ def bench(options: Options) -> int:
 
 def num_faults(report: Report) -> int:
     """Answers that were wrong, and requests that got none."""
-    rows = [*(one for model in report.models for one in model.loads), *report.processes]
-    faults = sum(row.service.wrong + row.service.broken for row in rows)
+    seen = [row.service for model in report.models for row in model.loads]
+    seen += [row.service for row in report.processes]
+    faults = sum(one.wrong + one.broken for one in seen)
     faults += sum(one.wrong + one.broken for server, one in report.overload.items() if server == SERVICE)
     return faults + (len(report.stop.lost) + report.stop.wrong if report.stop else 0)
 

@@ -34,7 +34,8 @@ def print_report(report: "Report") -> None:
         start = report.start
         print(
             f"\nstart to ready with {start.num_models} models: {start.service_s:.2f} s "
-            f"(referee {start.referee_s:.2f} s); memory {start.service_rss_bytes / 2**20:.0f} MiB (referee {start.referee_rss_bytes / 2**20:.0f} MiB)"
+            f"(referee {start.referee_s:.2f} s); memory {_mib(start.service_rss_bytes)} "
+            f"(referee {_mib(start.referee_rss_bytes)})"
         )
     for name, one in report.overload.items():
         _print_overload(name, one)
@@ -93,6 +94,10 @@ def _print_shown(report: "Report") -> None:
 
 def _paces(paces: dict[str, Pace]) -> str:
     return "  ".join(f"{layout} {pace.per_second:.0f}/s" for layout, pace in paces.items())
+
+
+def _mib(value: float) -> str:
+    return f"{value / 2**20:.0f} MiB"
 
 
 def _rate(value: float) -> str:
