@@ -8,6 +8,12 @@ Exception
     │   └── UnsupportedMedia    ... because their media type is not read here
     ├── ModelNotFound           no such model, version or task in the repository
     ├── ModelNotReady           known, but not answering (loading, or refused; the message says why)
+    ├── Overloaded              the model's queue is full; the message says how long the wait would be
+    ├── DeadlineExceeded        the answer was not there when the caller's time was up
+    ├── ClientGone              nobody waits for the answer any more
+    ├── Unauthenticated         no key, or one that is not known
+    ├── Forbidden               known, but not allowed
+    ├── Unsupported             a part of a protocol that is not offered here
     ├── BundleError             a folder is not a bundle that can be trusted
     ├── ParityError             an artefact does not give the checkpoint's answers
     ├── RuntimeFailed           an inference engine cannot do what was asked of it
@@ -45,6 +51,34 @@ class ModelNotFound(ModelyardError):
 
 class ModelNotReady(ModelyardError):
     """The model is known but does not answer now."""
+
+
+class Overloaded(ModelyardError):
+    """The model's queue is full; asking again after `retry_after_s` may find room."""
+
+    def __init__(self, message: str, retry_after_s: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class DeadlineExceeded(ModelyardError):
+    """The answer was not there when the caller's time was up."""
+
+
+class ClientGone(ModelyardError):
+    """The caller went away before the answer was there."""
+
+
+class Unauthenticated(ModelyardError):
+    """The request carries no API key, or one that is not known."""
+
+
+class Forbidden(ModelyardError):
+    """The request may not do this, whoever sends it."""
+
+
+class Unsupported(ModelyardError):
+    """A part of a protocol that is not offered here."""
 
 
 class BundleError(ModelyardError):

@@ -57,6 +57,9 @@ class Evidence(Spec):
     """The task's metric on the whole test split, from raw bytes through a Predictor."""
     num_test_samples: int = Field(ge=1)
     latency: Latency
+    """One processor a batch: the layout for throughput, N of them side by side."""
+    parallel: Latency | None = None
+    """All processors of the measuring machine on one batch: the layout for latency."""
     measured_with: dict[str, str]
     """Library versions and machine the figures come from."""
 

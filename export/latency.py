@@ -12,7 +12,7 @@ from runtime.runtime import Runtime
 
 WARM_UP_RUNS = 3
 MIN_RUNS = 15
-BUDGET_S = 2.0
+BUDGET_S = 1.0
 """Per batch size and for all artefacts together, once the fewest runs are done."""
 
 

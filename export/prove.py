@@ -16,11 +16,13 @@ from bundle.golden import Golden, read_golden
 from bundle.manifest import Artefact, LeftOut, Manifest
 from bundle.preprocess import Prepare, load_preprocess
 from bundle.tasks import TASKS
+from bundle.tensors import Tensors
 from export.artefacts import REFERENCE
 from export.evaluate import Evaluation, Reference, check_evaluation, evaluate
 from export.latency import measure, speed_up
 from export.parity import Cases, check_parity, golden_cases, noise_cases
 from export.tolerance import tolerance
+from runtime.cpus import available_cpus
 from runtime.predictor import Predictor
 from runtime.replay import replay
 from runtime.runtime import Runtime, runtime_class
@@ -48,19 +50,18 @@ def prove(draft: Manifest, folder: Path, reference: Reference) -> Manifest:
     Raises:
         ParityError: the fp32 artefact does not give the reference's answers.
     """
-    runtimes: dict[str, Runtime] = {
-        name: runtime_class(artefact.runtime)(folder / artefact.file, "cpu", 1)
-        for name, artefact in draft.artefacts.items()
-    }
+    runtimes = _runtimes(draft, folder, threads=1)
     proof = _prepare_proof(draft, folder, reference)
     batches = [size for size in LATENCY_BATCHES if size <= draft.max_batch_size]
-    latencies = measure(runtimes, [sample.inputs for sample in proof.golden], batches)
+    rows = [sample.inputs for sample in proof.golden]
+    latencies = measure(runtimes, rows, batches)
+    parallel = _parallel(draft, folder, rows, batches)
     proven: dict[str, Artefact] = {}
     left_out: list[LeftOut] = list(draft.left_out)
     for name, artefact in draft.artefacts.items():
         try:
             _gains(name, latencies)
-            evidence = _evidence(proof, artefact, runtimes[name], latencies[name])
+            evidence = _evidence(proof, artefact, runtimes[name], latencies[name], parallel.get(name))
         except ParityError as cause:
             if name == REFERENCE:
                 raise ParityError(f"{artefact.file}: {cause}") from None
@@ -80,6 +81,22 @@ def prove(draft: Manifest, folder: Path, reference: Reference) -> Manifest:
     )
 
 
+def _runtimes(draft: Manifest, folder: Path, threads: int) -> dict[str, Runtime]:
+    return {
+        name: runtime_class(artefact.runtime)(folder / artefact.file, "cpu", threads)
+        for name, artefact in draft.artefacts.items()
+    }
+
+
+def _parallel(draft: Manifest, folder: Path, rows: list[Tensors], batches: list[int]) -> dict[str, Latency]:
+    """The same with all processors on one batch, where there are several: serving chooses its layout by it."""
+    threads = available_cpus()
+    if threads < 2:
+        return {}
+    measured = measure(_runtimes(draft, folder, threads), rows, batches)
+    return {name: Latency(threads=threads, median_ms=table) for name, table in measured.items()}
+
+
 def _prepare_proof(draft: Manifest, folder: Path, reference: Reference) -> Proof:
     golden = read_golden(folder, draft)
     prepare = load_preprocess(draft.preprocess, folder)
@@ -97,7 +114,9 @@ def _gains(name: str, latencies: dict[str, dict[int, float]]) -> None:
         )
 
 
-def _evidence(proof: Proof, artefact: Artefact, runtime: Runtime, median_ms: dict[int, float]) -> Evidence:
+def _evidence(
+    proof: Proof, artefact: Artefact, runtime: Runtime, median_ms: dict[int, float], parallel: Latency | None
+) -> Evidence:
     """Prove one artefact: parity, golden samples through the whole path, then the whole test split."""
     limits = tolerance(proof.draft.task, artefact.precision)
     checks = check_parity(runtime, proof.draft, proof.cases, limits)
@@ -115,6 +134,7 @@ def _evidence(proof: Proof, artefact: Artefact, runtime: Runtime, median_ms: dic
         metric={"artefact": got.metric, "checkpoint": proof.want.metric},
         num_test_samples=len(got.answers),
         latency=Latency(threads=1, median_ms=median_ms),
+        parallel=parallel,
         measured_with={
             "machine": this_machine(),
             "python": platform.python_version(),

@@ -45,10 +45,17 @@ class Predictor:
         for alike in group_alike(rows):
             for start in range(0, len(alike), self.manifest.max_batch_size):
                 chosen = alike[start : start + self.manifest.max_batch_size]
-                answered = unstack(self.runtime.run(stack([rows[i] for i in chosen])))
-                for i, row in zip(chosen, answered, strict=True):
+                for i, row in zip(chosen, self.run_batch([rows[i] for i in chosen]), strict=True):
                     outputs[i] = row
         return outputs
+
+    def run_batch(self, rows: Sequence[Tensors]) -> list[Tensors]:
+        """Compute rows of one shape as one batch, however many they are.
+
+        Raises:
+            RuntimeFailed: the engine refused the batch or broke.
+        """
+        return unstack(self.runtime.run(stack(rows)))
 
     def decode(self, outputs: Tensors, prepared: Prepared, options: Any = None) -> msgspec.Struct:
         """Turn one row of outputs into the answer a user sees; `options` are of the task's options type."""

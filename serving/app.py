@@ -4,23 +4,24 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from importlib.metadata import version
-from typing import Any
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from bundle.preprocess import Limits
-from serving import errors, openapi
+from serving import errors, openai, openapi
 from serving.endpoints import ENDPOINTS
 from serving.endpoints.endpoint import handler
+from serving.front import Front
 from serving.inputs import InputLimits
-from serving.metrics import CountRequests, Metrics
+from serving.lanes import Lanes
+from serving.metrics import Metrics
 from serving.models import models_router
 from serving.oip.health import health_router
-from serving.openai import EmbeddingsAnswer, EmbeddingsRequest, OpenAIError, openai_router
-from serving.pool import Pool
 from serving.repository import Model, ModelRepository
+from serving.served import Serving
 from serving.settings import Settings
 
 DESCRIPTION = (
@@ -28,15 +29,37 @@ DESCRIPTION = (
 )
 
 
-def create_app(settings: Settings, on_loaded: Callable[[list[Model]], None] | None = None) -> FastAPI:
+class Application:
+    """FastAPI, with the frame of every request around it, and the predictions answered before it."""
+
+    def __init__(self, api: FastAPI, front: Front) -> None:
+        self.api = api
+        self.front = front
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer HTTP through the front; everything else (the process's life) as FastAPI does."""
+        await (self.front if scope["type"] == "http" else self.api)(scope, receive, send)
+
+
+def create_app(settings: Settings, on_loaded: Callable[[list[Model]], None] | None = None) -> Application:
     """The whole service. Models are brought up in the background once it runs; until then it is live, not ready.
 
     `on_loaded` is called, off the event loop, when every model is ready or refused.
     """
-    limits = Limits(settings.max_input_bytes, settings.max_pixels)
-    models = ModelRepository(settings.repository, settings.device, limits)
-    pool = Pool(settings.threads)
     metrics = Metrics()
+    lanes = Lanes(settings.threads)
+    limits = Limits(settings.max_input_bytes, settings.max_pixels)
+    serving = Serving(
+        device=settings.device,
+        limits=limits,
+        lanes=lanes,
+        metrics=metrics,
+        layout=settings.layout,
+        max_queue=settings.max_queue,
+        timeout_s=settings.timeout_ms / 1e3,
+        here_ms=settings.here_ms,
+    )
+    models = ModelRepository(settings.repository, serving)
 
     def bring_up() -> None:
         models.load(lambda model: metrics.model_ready(model.name, model.version, model.state == "ready"))
@@ -48,48 +71,28 @@ def create_app(settings: Settings, on_loaded: Callable[[list[Model]], None] | No
         loading = asyncio.create_task(asyncio.to_thread(bring_up))
         yield
         await loading
-        pool.close()
+        lanes.close()
 
-    app = FastAPIOffline(
+    api: FastAPI = FastAPIOffline(
         title="Modelyard",
         version=version("modelyard"),
         description=DESCRIPTION,
         lifespan=lifespan,
         redirect_slashes=False,
     )
-    app.state.models = models
-    errors.install(app)
-    app.add_middleware(CountRequests, metrics=metrics)
+    api.state.models = models
+    errors.install(api)
+    front = Front(api, metrics)
     input_limits = InputLimits(settings.max_body_bytes, settings.max_body_s, settings.max_instances)
     for endpoint in ENDPOINTS.values():
-        app.add_api_route(
-            endpoint.path,
-            handler(endpoint, models, pool, metrics, input_limits),
-            methods=["POST"],
-            summary=endpoint.summary,
-            tags=["predict"],
-            openapi_extra=openapi.operation(endpoint),
-        )
-    app.include_router(openai_router(models, pool, metrics, input_limits))
-    app.include_router(models_router(models))
-    app.include_router(health_router(models))
+        front.add(endpoint.path, handler(endpoint, models, input_limits))
+    front.add(openai.PATH, openai.openai_handler(models, input_limits), openai.refuse)
+    api.include_router(models_router(models))
+    api.include_router(health_router(models))
 
-    @app.get("/metrics", summary="Figures for Prometheus", tags=["health"])
+    @api.get("/metrics", summary="Figures for Prometheus", tags=["health"])
     async def exposition() -> Response:
         return Response(metrics.exposition(), media_type=metrics.content_type)
 
-    _describe(app)
-    return app
-
-
-def _describe(app: FastAPI) -> None:
-    """Add the schemas that the operations refer to."""
-    generated = app.openapi
-    schemas = openapi.components(EmbeddingsRequest, EmbeddingsAnswer, OpenAIError)
-
-    def with_components() -> dict[str, Any]:
-        schema = generated()
-        schema.setdefault("components", {}).setdefault("schemas", {}).update(schemas)
-        return schema
-
-    app.openapi = with_components  # type: ignore[method-assign]
+    openapi.install(api)
+    return Application(api, front)

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from bundle.errors import BadInput
 from bundle.spec import problems
 from serving.app import create_app
+from serving.drain import DrainingServer
 from serving.endpoints import ENDPOINTS
 from serving.repository import Model
 from serving.settings import Settings
@@ -32,11 +33,11 @@ def serve_command(arguments: list[str]) -> None:
     port = listener.getsockname()[1]  # the one that was given, or the free one that port 0 asks for
     address = f"http://[{settings.host}]:{port}" if family == socket.AF_INET6 else f"http://{settings.host}:{port}"
     app = create_app(settings, on_loaded=lambda models: _announce(settings.repository, address, models))
-    config = uvicorn.Config(app, log_level=settings.log_level, access_log=False)
+    config = uvicorn.Config(app, log_level=settings.log_level, access_log=False, ws="none")
     # uvicorn drains on SIGTERM and then raises the signal again; a drained service has done what it was told: exit 0.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     log.info("listening on %s", address)
-    uvicorn.Server(config).run(sockets=[listener])
+    DrainingServer(config, app.front, listener, settings.drain_s).run(sockets=[listener])
 
 
 def _from_environment() -> Settings:
@@ -50,9 +51,9 @@ def _from_environment() -> Settings:
 def _announce(repository: Path, address: str, models: list[Model]) -> None:
     """Say what is served, with a line for each model that works when it is pasted."""
     for model in models:
-        if model.predictor is None:
+        if model.served is None:
             continue  # the log has said why
-        manifest = model.predictor.manifest
+        manifest = model.served.manifest
         sample = manifest.golden[0]
         file = Path(repository, model.name, str(model.version), sample.file)
         endpoint = ENDPOINTS[manifest.task]

@@ -4,6 +4,7 @@ Knows HTTP status codes and the error tree. Knows nothing of who raises what.
 """
 
 import logging
+import math
 
 import msgspec
 from fastapi import FastAPI, Request
@@ -13,12 +14,18 @@ from starlette.responses import Response
 
 from bundle.errors import (
     BadInput,
+    ClientGone,
+    DeadlineExceeded,
+    Forbidden,
     InputTooLarge,
     InputTooSlow,
     ModelNotFound,
     ModelNotReady,
     ModelyardError,
+    Overloaded,
     RuntimeFailed,
+    Unauthenticated,
+    Unsupported,
     UnsupportedMedia,
 )
 
@@ -30,11 +37,20 @@ STATUS: dict[type[ModelyardError], tuple[int, str]] = {
     ModelNotFound: (404, "model_not_found"),
     ModelNotReady: (503, "model_not_ready"),
     RuntimeFailed: (500, "runtime_failed"),
+    Overloaded: (503, "overloaded"),
+    DeadlineExceeded: (504, "deadline_exceeded"),
+    ClientGone: (499, "client_gone"),
+    Unauthenticated: (401, "unauthenticated"),
+    Forbidden: (403, "forbidden"),
+    Unsupported: (501, "unsupported"),
 }
 """Error -> (status, code); an error not listed takes the row of its nearest listed base."""
 
 UNREAD_BODY = (408, 413)
 """After these the rest of the body may still be on its way: the connection is of no further use."""
+
+BY_LOAD = (503, 504)
+"""Under overload these come by the thousand, and are counted; logging each would cost more than refusing."""
 
 FRAMEWORK_CODES = {404: "not_found", 405: "method_not_allowed"}
 
@@ -57,12 +73,17 @@ def status_of(error: ModelyardError) -> tuple[int, str]:
     return next((STATUS[base] for base in type(error).__mro__ if base in STATUS), (500, "internal"))
 
 
-def refusal(error: ModelyardError) -> tuple[int, str, dict[str, str] | None]:
-    """Status, code and headers of the answer to an error; what is no fault of the caller is logged."""
+def refusal(error: ModelyardError) -> tuple[int, str, dict[str, str]]:
+    """Status, code and headers of the answer to an error; what is the service's own fault is logged."""
     status, code = status_of(error)
-    if status >= 500:
+    if status >= 500 and status not in BY_LOAD:
         log.error("%s: %s", code, error)
-    return status, code, {"Connection": "close"} if status in UNREAD_BODY else None
+    headers = {"Connection": "close"} if status in UNREAD_BODY else {}
+    if isinstance(error, Overloaded):
+        headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s)))
+    if isinstance(error, Unauthenticated):
+        headers["WWW-Authenticate"] = "Bearer"
+    return status, code, headers
 
 
 def install(app: FastAPI) -> None:

@@ -15,7 +15,7 @@ from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
-from bundle.errors import BadInput, InputTooLarge, InputTooSlow, UnsupportedMedia
+from bundle.errors import BadInput, ClientGone, InputTooLarge, InputTooSlow, UnsupportedMedia
 from serving.media import Medium
 
 ANY_BYTES = "application/octet-stream"
@@ -60,7 +60,7 @@ async def read_body(request: Request, limits: InputLimits) -> bytes:
     """The whole body, whatever it is.
 
     Raises:
-        InputTooLarge: over a limit. InputTooSlow: it did not arrive in time. BadInput: the client went away.
+        InputTooLarge: over a limit. InputTooSlow: it did not arrive in time. ClientGone: its sender went away.
     """
     async with _in_time(limits):
         return await _body(request, limits)
@@ -134,11 +134,12 @@ async def _stream(request: Request, limits: InputLimits) -> AsyncGenerator[bytes
                 raise InputTooLarge(f"the body has more than {limit} bytes; at most these are read")
             yield chunk
     except ClientDisconnect:
-        raise BadInput(f"the client went away after {size} bytes of the body") from None
+        raise ClientGone(f"the client went away after {size} bytes of the body") from None
 
 
 async def _body(request: Request, limits: InputLimits) -> bytes:
-    return b"".join([chunk async for chunk in _stream(request, limits)])
+    chunks = [chunk async for chunk in _stream(request, limits)]
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
 def _from_json(body: bytes, medium: Medium) -> list[bytes]:

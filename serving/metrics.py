@@ -3,10 +3,6 @@
 Each application has a registry of its own. Knows prometheus_client. Knows nothing of what happens in a phase.
 """
 
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -16,8 +12,6 @@ from prometheus_client import (
     generate_latest,
 )
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
-from starlette.routing import BaseRoute
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 disable_created_metrics()  # type: ignore[no-untyped-call] # a second series for every counter, which nothing here reads
 
@@ -90,39 +84,39 @@ class Metrics:
         """Record whether a model answers."""
         self._ready.labels(model, str(version)).set(ready)
 
-    @contextmanager
-    def phase(self, model: str, phase: str) -> Iterator[None]:
+    def model(self, name: str, version: int) -> "ModelMetrics":
+        """The figures of one model version."""
+        return ModelMetrics(self, name, version)
+
+    def phase_seconds(self, model: str, phase: str, seconds: float) -> None:
         """Time one phase of one request."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self._phases.labels(model, phase).observe(time.perf_counter() - start)
+        self._phases.labels(model, phase).observe(seconds)
 
 
-class CountRequests:
-    """ASGI middleware: one count and one duration a request, labelled by route template, never by raw path."""
+class ModelMetrics:
+    """One model version's figures."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
-        self._app = app
+    def __init__(self, metrics: Metrics, name: str, version: int) -> None:
         self._metrics = metrics
+        self._name = name
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass everything on, and look at the status on its way out."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        start = time.perf_counter()
-        status = 500
+    def answered(self, phases: dict[str, float], rows: int, seconds: float) -> None:
+        """One request was answered."""
+        for phase, one in phases.items():
+            self._metrics.phase_seconds(self._name, phase, one)
+        self._metrics.count_instances(self._name, rows)
 
-        async def watch(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
+    def failed(self, reason: str, phases: dict[str, float], seconds: float) -> None:
+        """One request failed."""
 
-        try:
-            await self._app(scope, receive, watch)
-        finally:
-            route: BaseRoute | None = scope.get("route")
-            self._metrics.count_request(getattr(route, "path", "other"), status, time.perf_counter() - start)
+    def batch(self, size: int, compute_s: float) -> None:
+        """One batch was computed."""
+
+    def shed(self) -> None:
+        """A request was refused at once."""
+
+    def deadline_drop(self) -> None:
+        """A request was dropped before compute: too late."""
+
+    def gone_drop(self) -> None:
+        """A request was dropped before compute: its client has left."""

@@ -30,9 +30,9 @@ def models_router(models: ModelRepository) -> APIRouter:
 def describe(model: Model) -> dict[str, Any]:
     """One model as JSON values; a refused one has a reason in place of a description."""
     entry: dict[str, Any] = {"name": model.name, "version": model.version, "state": model.state}
-    if model.predictor is None:
+    if model.served is None:
         return entry | {"reason": model.reason}
-    manifest = model.predictor.manifest
+    manifest = model.served.manifest
     return entry | {
         "task": manifest.task,
         "labels": getattr(manifest.decode, "labels", ()),
@@ -51,7 +51,7 @@ def for_openai(models: list[Model]) -> list[dict[str, Any]]:
     return [
         {"id": model.name, "object": "model", "created": 0, "owned_by": "modelyard"}
         for model in models
-        if model.predictor and model.predictor.manifest.task == sentence_embedding.ENDPOINT.task
+        if model.served and model.served.manifest.task == sentence_embedding.ENDPOINT.task
     ]
 
 

@@ -1,6 +1,6 @@
 """`POST /v1/embeddings` in OpenAI's shape, so that its clients work unchanged; the vectors are those of /v1/text/embed.
 
-Errors have that shape here too: its clients look for `error.message`. Knows the shape, the repository and the pool.
+Errors have that shape here too: its clients look for `error.message`. Knows the shape and the repository.
 Knows nothing of how vectors are made.
 """
 
@@ -9,19 +9,19 @@ from typing import Annotated, Literal
 
 import msgspec
 import numpy as np
-from fastapi import APIRouter
 from starlette.requests import Request
-from starlette.responses import Response
 
 from bundle.errors import BadInput, ModelyardError
+from bundle.manifest import Manifest
+from bundle.preprocess import Prepared
 from bundle.tasks.sentence_embedding import SentenceEmbedding
-from runtime.predictor import Predictor
+from bundle.tensors import Tensors
+from serving.call import Call, now
 from serving.endpoints import sentence_embedding
 from serving.errors import refusal, sendable
+from serving.front import Handler, watched
 from serving.inputs import InputLimits, check_number, read_body
-from serving.metrics import Metrics
-from serving.openapi import described
-from serving.pool import Pool
+from serving.reply import Reply, header_pairs
 from serving.repository import ModelRepository
 
 PATH = "/v1/embeddings"
@@ -82,38 +82,24 @@ class OpenAIError(msgspec.Struct, frozen=True):
     error: OpenAIErrorDetail
 
 
-def openai_router(models: ModelRepository, pool: Pool, metrics: Metrics, limits: InputLimits) -> APIRouter:
-    """The route, over the models and the threads of every other endpoint."""
-    router = APIRouter(tags=["predict"])
+def openai_handler(models: ModelRepository, limits: InputLimits) -> Handler:
+    """The handler of the route, over the models and queues of every other endpoint."""
 
-    async def answer(request: Request) -> EmbeddingsAnswer:
+    async def answer(request: Request, call: Call) -> Reply:
         asked = parse(await read_body(request, limits))
-        predictor = models.find(sentence_embedding.ENDPOINT.task, asked.model, None)
-        name = predictor.manifest.name
-        with metrics.phase(name, "parse"):
-            raws = texts(asked, limits)
-            _check_dimensions(asked, predictor)
-        with metrics.phase(name, "prepare"):
-            prepared = await pool.prepare(predictor, raws)
-        with metrics.phase(name, "compute"):
-            outputs = await pool.compute(predictor, [one.tensors for one in prepared])
-        with metrics.phase(name, "decode"):
-            embedded = [predictor.decode(row, one) for row, one in zip(outputs, prepared, strict=True)]
-        metrics.count_instances(name, len(prepared))
-        return shape(name, asked.encoding_format, embedded)  # type: ignore[arg-type] # this task's answers
+        served = models.find(sentence_embedding.ENDPOINT.task, asked.model, None)
+        raws = texts(asked, limits)
+        _check_dimensions(asked, served.manifest)
+        call.phases["parse"] = now() - call.arrived
 
-    @router.post(
-        PATH,
-        summary="Embed texts, in OpenAI's shape",
-        openapi_extra=described(EmbeddingsRequest, EmbeddingsAnswer, OpenAIError),
-    )
-    async def embeddings(request: Request) -> Response:
-        try:
-            return Response(msgspec.json.encode(await answer(request)), media_type="application/json")
-        except ModelyardError as error:
-            return _refused(error)
+        def finish(outputs: list[Tensors], prepared: list[Prepared]) -> Reply:
+            decode = served.predictor.decode
+            embedded = [decode(row, one) for row, one in zip(outputs, prepared, strict=True)]
+            return Reply(msgspec.json.encode(shape(served.name, asked.encoding_format, embedded)))  # type: ignore[arg-type] # this task's answers
 
-    return router
+        return await watched(request, call, served.ask(call, raws, finish))
+
+    return answer
 
 
 def parse(body: bytes) -> EmbeddingsRequest:
@@ -154,8 +140,8 @@ def _base64(vector: tuple[float, ...]) -> str:
     return base64.b64encode(np.array(vector, "<f4").tobytes()).decode()
 
 
-def _check_dimensions(asked: EmbeddingsRequest, predictor: Predictor) -> None:
-    (output,) = predictor.manifest.outputs
+def _check_dimensions(asked: EmbeddingsRequest, manifest: Manifest) -> None:
+    (output,) = manifest.outputs
     if asked.dimensions not in (None, output.shape[-1]):
         raise BadInput(
             f"dimensions is {asked.dimensions}; model '{asked.model}' gives {output.shape[-1]} and its vectors cannot "
@@ -163,8 +149,9 @@ def _check_dimensions(asked: EmbeddingsRequest, predictor: Predictor) -> None:
         )
 
 
-def _refused(error: ModelyardError) -> Response:
+def refuse(error: ModelyardError) -> Reply:
+    """An error in OpenAI's shape."""
     status, code, headers = refusal(error)
     kind = "invalid_request_error" if status < 500 else "server_error"
     body = msgspec.json.encode(OpenAIError(OpenAIErrorDetail(sendable(str(error)), kind, code)))
-    return Response(body, status, headers, media_type="application/json")
+    return Reply(body, status, headers=header_pairs(headers))

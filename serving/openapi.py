@@ -6,7 +6,9 @@ Knows endpoints' types and the OpenAPI form. Knows nothing of how requests are a
 from typing import Any
 
 import msgspec
+from fastapi import FastAPI
 
+from serving import openai
 from serving.endpoints import ENDPOINTS, Endpoint
 from serving.endpoints.endpoint import Selection
 from serving.inputs import ANY_BYTES
@@ -19,6 +21,30 @@ class Error(msgspec.Struct, frozen=True):
 
     error: str
     code: str
+
+
+def install(app: FastAPI) -> None:
+    """Describe the predictions, which are answered before the framework and so are not among its routes."""
+    generated = app.openapi
+
+    def whole() -> dict[str, Any]:
+        schema = generated()
+        paths = schema.setdefault("paths", {})
+        for endpoint in ENDPOINTS.values():
+            paths[endpoint.path] = {"post": _named(endpoint.path, endpoint.summary) | operation(endpoint)}
+        described_types = (openai.EmbeddingsRequest, openai.EmbeddingsAnswer, openai.OpenAIError)
+        embeddings = _named(openai.PATH, "Embed texts, in OpenAI's shape") | described(*described_types)
+        paths[openai.PATH] = {"post": embeddings}
+        schemas = schema.setdefault("components", {}).setdefault("schemas", {})
+        schemas.update(components(*described_types))
+        return schema
+
+    app.openapi = whole  # type: ignore[method-assign]
+
+
+def _named(path: str, summary: str) -> dict[str, Any]:
+    operation_id = path.strip("/").replace("/", "_")
+    return {"summary": summary, "operationId": operation_id, "tags": ["predict"]}
 
 
 def operation(endpoint: Endpoint) -> dict[str, Any]:

@@ -10,13 +10,28 @@ from pathlib import Path
 from typing import Literal
 
 from bundle.errors import BundleError, ModelNotFound, ModelNotReady, ModelyardError
-from bundle.preprocess import Limits
-from bundle.store import names, open_bundle, versions
-from runtime.predictor import Predictor, load_predictor
+from bundle.store import Bundle, names, open_bundle, versions
 from runtime.replay import replay
-from runtime.runtime import Device
+from serving.model_settings import read_model_settings
+from serving.served import ServedModel, Serving
 
 log = logging.getLogger("modelyard.serving")
+
+
+def bring_up(bundle: Bundle, serving: Serving) -> ServedModel:
+    """Load a checked bundle in every layout it will run in, and replay its golden samples in each.
+
+    Raises:
+        ModelyardError: it cannot be loaded, or does not give the checkpoint's answers.
+    """
+    served = ServedModel(bundle, read_model_settings(bundle.folder.parent), serving)
+    artefact = bundle.manifest.artefacts[bundle.manifest.default_artefact]
+    golden = bundle.golden()
+    for predictor in filter(None, (served.predictor, served.wide)):
+        replay(predictor, golden, artefact.atol)
+        for size in served.batch_ladder():
+            predictor.run_batch([golden[0].inputs] * size)
+    return served
 
 
 @dataclass(frozen=True)
@@ -28,17 +43,16 @@ class Model:
     state: Literal["loading", "ready", "refused"]
     reason: str = ""
     """Why it does not answer; empty when ready."""
-    predictor: Predictor | None = None
+    served: ServedModel | None = None
     """There when ready."""
 
 
 class ModelRepository:
     """The newest version of every model in a folder."""
 
-    def __init__(self, folder: Path, device: Device, limits: Limits) -> None:
+    def __init__(self, folder: Path, serving: Serving) -> None:
         self._folder = folder
-        self._device: Device = device
-        self._limits = limits
+        self._serving = serving
         self._models: dict[str, Model] = {}
         self._problem = "the repository has not been read yet"
 
@@ -74,9 +88,8 @@ class ModelRepository:
             if not model.version:
                 raise BundleError(f"{folder.parent}: it holds no version: a folder whose name is a positive integer")
             bundle = open_bundle(folder)
-            predictor = load_predictor(bundle, device=self._device, limits=self._limits)
             artefact = bundle.manifest.artefacts[bundle.manifest.default_artefact]
-            replay(predictor, bundle.golden(), artefact.atol)
+            served = bring_up(bundle, self._serving)
         except ModelyardError as cause:
             log.error("model '%s' is refused: %s", model.name, cause)
             return replace(model, state="refused", reason=str(cause))
@@ -84,7 +97,7 @@ class ModelRepository:
             log.exception("model '%s' is refused", model.name)
             return replace(model, state="refused", reason=f"{folder}: unforeseen: {type(cause).__name__}: {cause}")
         log.info("model '%s' version %d is ready (%s)", model.name, model.version, artefact.file)
-        return replace(model, state="ready", reason="", predictor=predictor)
+        return replace(model, state="ready", reason="", served=served)
 
     def not_ready_because(self) -> str:
         """Why the service should not get traffic, or "": everything is decided and at least one model answers."""
@@ -95,8 +108,8 @@ class ModelRepository:
             return ""
         return "; ".join(f"{model.name}: {model.reason}" for model in self.models)
 
-    def find(self, task: str, name: str | None, version: int | None) -> Predictor:
-        """The predictor that a request means; the name may be left out where one model of the task is there.
+    def find(self, task: str, name: str | None, version: int | None) -> ServedModel:
+        """The model that a request means; the name may be left out where one model of the task is there.
 
         Raises:
             ModelNotFound: no such model, version, or none (or several) of the task. ModelNotReady: it does not answer.
@@ -108,11 +121,11 @@ class ModelRepository:
             raise ModelNotFound(
                 f"model '{model.name}' has no version {version} here; version {model.version} is served"
             )
-        if model.predictor is None:
+        if model.served is None:
             raise ModelNotReady(f"model '{model.name}' version {model.version} does not answer: {model.reason}")
-        if model.predictor.manifest.task != task:
-            raise ModelNotFound(f"model '{model.name}' is for {model.predictor.manifest.task}, not for {task}")
-        return model.predictor
+        if model.served.manifest.task != task:
+            raise ModelNotFound(f"model '{model.name}' is for {model.served.manifest.task}, not for {task}")
+        return model.served
 
     def _named(self, name: str) -> Model:
         if name not in self._models:
@@ -120,7 +133,7 @@ class ModelRepository:
         return self._models[name]
 
     def _only(self, task: str) -> Model:
-        fitting = [model for model in self.models if model.predictor and model.predictor.manifest.task == task]
+        fitting = [model for model in self.models if model.served and model.served.manifest.task == task]
         if len(fitting) == 1:
             return fitting[0]
         if fitting:

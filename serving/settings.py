@@ -29,7 +29,17 @@ class Settings(BaseSettings):
     device: Literal["cpu", "cuda"] = "cpu"
     """Where models run; a device that is not there is refused, never replaced."""
     threads: Annotated[int, tyro.conf.arg(metavar="N")] = Field(default_factory=available_cpus, ge=1)
-    """Threads that prepare inputs and run models; as many as the processors this process may use."""
+    """Threads that prepare inputs and run models, together; as many as the processors this process may use."""
+    layout: Literal["auto", "throughput", "latency"] = "auto"
+    """Processors a batch: one (throughput), all (latency), or by load and the model's latency table (auto)."""
+    max_queue: int = Field(default=256, ge=1)
+    """Inputs that may wait for one model; a request that does not fit is refused at once, with 503 and Retry-After."""
+    timeout_ms: float = Field(default=30_000, gt=0)
+    """How long a request may take that says nothing itself (header X-Request-Timeout-Ms); then it is answered 504."""
+    here_ms: float = Field(default=0.3, ge=0)
+    """Models whose batch of one takes less by their latency table run on the event loop; 0 keeps all on threads."""
+    drain_s: float = Field(default=30.0, ge=0)
+    """How long the process may take to answer what it has, after SIGTERM."""
     max_body_bytes: int = Field(default=64 * 2**20, ge=1)
     """Largest request body."""
     max_body_s: float = Field(default=60.0, gt=0)

@@ -1,23 +1,26 @@
 """The form of an endpoint, and the one function that carries a request of any of them from body to answer.
 
-Knows HTTP, inputs, the repository and the pool. Knows nothing of what a task means.
+Knows HTTP, inputs, the repository and its queues. Knows nothing of what a task means.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import msgspec
+from starlette.datastructures import QueryParams
 from starlette.requests import Request
-from starlette.responses import Response
 
 from bundle.errors import BadInput
-from bundle.preprocess import Limits
-from runtime.predictor import Predictor
+from bundle.manifest import Manifest
+from bundle.preprocess import Limits, Prepared
+from bundle.tensors import Tensors
+from serving.call import Call, now
+from serving.front import Handler, watched
 from serving.inputs import InputLimits, read_inputs
 from serving.media import Medium
-from serving.metrics import Metrics
-from serving.pool import Pool
+from serving.reply import Reply
 from serving.repository import ModelRepository
 
 StructT = TypeVar("StructT", bound=msgspec.Struct)
@@ -57,61 +60,56 @@ class Selection(msgspec.Struct, frozen=True):
     version: int | None = None
 
 
-def handler(
-    endpoint: Endpoint, models: ModelRepository, pool: Pool, metrics: Metrics, limits: InputLimits
-) -> Callable[[Request], Awaitable[Response]]:
-    """The route function of an endpoint: parse -> prepare -> compute -> decode -> one write."""
+def handler(endpoint: Endpoint, models: ModelRepository, limits: InputLimits) -> Handler:
+    """The handler of an endpoint: parse, then prepare -> compute -> decode -> encode in the model's queue."""
 
-    async def answer(request: Request) -> Response:
-        selection, options = read_query(dict(request.query_params), endpoint.options_type)
-        predictor = models.find(endpoint.task, selection.model, selection.version)
-        name = predictor.manifest.name
-        with metrics.phase(name, "parse"):
-            raws = await read_inputs(request, endpoint.medium, limits)
-        with metrics.phase(name, "prepare"):
-            prepared = await pool.prepare(predictor, raws)
-        with metrics.phase(name, "compute"):
-            outputs = await pool.compute(predictor, [one.tensors for one in prepared])
+    async def answer(request: Request, call: Call) -> Reply:
+        selection, options = read_query(request.scope["query_string"], endpoint.options_type)
+        served = models.find(endpoint.task, selection.model, selection.version)
+        raws = await read_inputs(request, endpoint.medium, limits)
+        call.phases["parse"] = now() - call.arrived
 
-        def finish() -> Response:
+        def finish(outputs: list[Tensors], prepared: list[Prepared]) -> Reply:
+            predictor = served.predictor
             pairs = zip(outputs, prepared, strict=True)
             predictions = [predictor.decode(row, one, options) for row, one in pairs]
+            start = now()
             if endpoint.render is not None and options.format == "png":  # type: ignore[attr-defined]
-                return _picture(endpoint.render, raws, predictions, predictor.limits)
-            return _document(predictor, predictions)
+                reply = _picture(endpoint.render, raws, predictions, predictor.limits)
+            else:
+                reply = Reply(encode_answer(served.manifest, predictions))
+            call.phases["encode"] = now() - start
+            return reply
 
-        with metrics.phase(name, "decode"):
-            # Answers that can be drawn hold whole pictures, and encoding those must not hold up other requests.
-            response = finish() if endpoint.render is None else await pool.run(finish)
-        metrics.count_instances(name, len(prepared))
-        return response
+        return await watched(request, call, served.ask(call, raws, finish))
 
     return answer
 
 
-def _document(predictor: Predictor, predictions: list[msgspec.Struct]) -> Response:
-    manifest = predictor.manifest
-    body = msgspec.json.encode({"model": manifest.name, "version": manifest.version, "predictions": predictions})
-    return Response(body, media_type="application/json")
+def encode_answer(manifest: Manifest, predictions: list[msgspec.Struct]) -> bytes:
+    """The body of every answer of /v1."""
+    return msgspec.json.encode({"model": manifest.name, "version": manifest.version, "predictions": predictions})
 
 
-def _picture(render: Render, raws: list[bytes], predictions: list[msgspec.Struct], limits: Limits) -> Response:
+def _picture(render: Render, raws: list[bytes], predictions: list[msgspec.Struct], limits: Limits) -> Reply:
     if len(raws) != 1:
         raise BadInput(f"format=png answers with one picture, and the request holds {len(raws)} inputs; send one")
-    return Response(render(raws[0], predictions[0], limits), media_type="image/png")
+    return Reply(render(raws[0], predictions[0], limits), media_type=b"image/png")
 
 
-def read_query(query: dict[str, str], options_type: type[msgspec.Struct]) -> tuple[Selection, msgspec.Struct]:
-    """Split a query into which model is meant and the task's options; a name nobody knows is an error.
+@lru_cache(maxsize=1024)  # clients repeat themselves; all of it is immutable
+def read_query(query: bytes, options_type: type[msgspec.Struct]) -> tuple[Selection, msgspec.Struct]:
+    """Split a query string into which model is meant and the task's options; a name nobody knows is an error.
 
     Raises:
         BadInput: an unknown parameter, or a value out of range.
     """
+    given = dict(QueryParams(query))
     known = [*Selection.__struct_fields__, *options_type.__struct_fields__]
-    strangers = sorted(set(query) - set(known))
+    strangers = sorted(set(given) - set(known))
     if strangers:
         raise BadInput(f"unknown query parameter {', '.join(strangers)}; known are {', '.join(known)}")
-    return _convert(query, Selection), _convert(query, options_type)
+    return _convert(given, Selection), _convert(given, options_type)
 
 
 def _convert(query: dict[str, str], to: type[StructT]) -> StructT:

@@ -166,7 +166,7 @@ async def starting(
     app = create_app(settings, on_loaded=tell)
     transport = httpx.ASGITransport(app)
     async with (
-        app.router.lifespan_context(app),
+        app.api.router.lifespan_context(app.api),
         httpx.AsyncClient(transport=transport, base_url="http://test") as client,
     ):
         yield client

@@ -1,0 +1,53 @@
+"""The end of a process under load: nothing that reached it stays without an answer.
+
+Closing idle connections, as servers do, drops the request that is just arriving on one; closing the listening socket
+resets the connections that wait to be accepted. So, on SIGTERM: every answer says `Connection: close` and its client
+goes elsewhere; what waits to be accepted is accepted; then the listener closes; connections that stay silent for a
+moment are closed last. Knows uvicorn and sockets. Knows nothing of requests.
+"""
+
+import asyncio
+import logging
+import socket
+
+import uvicorn
+
+from serving.call import now
+from serving.front import Front
+
+QUIET_S = 0.5
+"""A connection that sent nothing for so long, after every other answer said close, is not about to send."""
+TURN_S = 0.02
+
+log = logging.getLogger("modelyard.serving")
+
+
+class DrainingServer(uvicorn.Server):
+    """uvicorn's server with an end that loses nothing."""
+
+    def __init__(self, config: uvicorn.Config, front: Front, listener: socket.socket, limit_s: float) -> None:
+        super().__init__(config)
+        self._front = front
+        self._listener = listener
+        self._limit_s = limit_s
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Drain, then let uvicorn close what is left."""
+        end = now() + self._limit_s
+        self._front.draining = True
+        log.info("draining: %d requests to answer", self._front.in_flight)
+        self._listener.listen(0)  # the queue of connections to accept takes no more, and is emptied in the next turns
+        await asyncio.sleep(TURN_S)
+        for server in self.servers:
+            server.close()
+        answered, quiet_since = -1, now()
+        while now() < end and (self._front.in_flight or now() - quiet_since < QUIET_S):
+            if not self.server_state.connections:
+                break
+            if self.server_state.total_requests != answered:
+                answered, quiet_since = self.server_state.total_requests, now()
+            await asyncio.sleep(TURN_S)
+        if self._front.in_flight:
+            log.error("%d requests stay without an answer after %g s", self._front.in_flight, self._limit_s)
+        self.config.timeout_graceful_shutdown = max(1, round(end - now()))
+        await super().shutdown(sockets)

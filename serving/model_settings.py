@@ -1,0 +1,54 @@
+"""Settings of one model: `<repository>/<name>/serving.toml`, beside its versions; what is left out is the service's.
+
+They say how a model is served, never what it answers: the bundle alone decides that. Knows values and ranges. Knows
+nothing of how they are used.
+"""
+
+import tomllib
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError
+
+from bundle.errors import BundleError
+from bundle.spec import Spec, problems
+
+FILE = "serving.toml"
+
+Layout = Literal["auto", "throughput", "latency"]
+
+
+class ModelSettings(Spec):
+    """How one model is served."""
+
+    max_batch_size: int | None = Field(default=None, ge=1)
+    """Most inputs that run together; never more than the bundle's evidence covers."""
+    max_queue_delay_ms: float = Field(default=0.0, ge=0, le=10_000)
+    """How long an input may wait for company; 0: a batch is what queued while the one before it ran."""
+    max_queue: int | None = Field(default=None, ge=1)
+    """Inputs that may wait; one more is refused."""
+    instances: int | None = Field(default=None, ge=1)
+    """Most batches that run at once; never more than there are processors."""
+    threads: int | None = Field(default=None, ge=1)
+    """Processors for a batch that has the machine for itself."""
+    layout: Layout | None = None
+    """throughput: a processor a batch; latency: all processors for one; auto: by load and the latency table."""
+    timeout_ms: float | None = Field(default=None, gt=0)
+    """How long a request may take that does not say so itself."""
+
+
+def read_model_settings(model: Path) -> ModelSettings:
+    """The settings of a model; `model` is `<repository>/<name>`.
+
+    Raises:
+        BundleError: the file is not TOML, has an unknown key or a value that is not allowed.
+    """
+    path = model / FILE
+    try:
+        return ModelSettings.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return ModelSettings()
+    except ValidationError as cause:
+        raise BundleError(f"{path}: {problems(cause)}") from None
+    except (OSError, UnicodeError, tomllib.TOMLDecodeError) as cause:
+        raise BundleError(f"{path}: cannot be read: {cause}") from None
