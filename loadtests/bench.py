@@ -24,7 +24,7 @@ from loadtests.model_bench import REFEREE, SERVICE, ModelRows, Servers, http_con
 from loadtests.overload import Overload, overload
 from loadtests.questions import Questions, questions
 from loadtests.report import print_report
-from loadtests.rounds import in_turn
+from loadtests.rounds import Rounds
 from loadtests.server import Server, ready, start_echo, start_referee, start_service
 from loadtests.stop import Stop, stop_under_load
 from loadtests.under_load import Checked
@@ -72,6 +72,7 @@ class Processes:
     connections: int
     service: Checked
     referee: Checked
+    over_referee: float
 
 
 @dataclass(frozen=True)
@@ -174,8 +175,9 @@ def _processes(options: Options, one: Questions, count: int) -> Processes:
         contestants = http_contestants(one, servers, SPREAD_CONNECTIONS, options.seconds)
         for name in (SERVICE, REFEREE):
             contestants[name]()
-        found = in_turn({name: contestants[name] for name in (SERVICE, REFEREE)}, options.rounds)
-    return Processes(one.name, count, SPREAD_CONNECTIONS, found[SERVICE], found[REFEREE])
+        seen = Rounds({name: contestants[name] for name in (SERVICE, REFEREE)}, options.rounds)
+    over = seen.ratio(SERVICE, REFEREE)
+    return Processes(one.name, count, SPREAD_CONNECTIONS, seen.of(SERVICE), seen.of(REFEREE), over)
 
 
 def _start(options: Options, asked: list[Questions]) -> Start:

@@ -10,7 +10,7 @@ from typing import Any
 
 from loadtests.ceilings import Layout, Pace, alone, by_hand, engine, measure, together
 from loadtests.questions import Questions
-from loadtests.rounds import in_turn
+from loadtests.rounds import Rounds
 from loadtests.server import Server
 from loadtests.under_load import Checked, drive_and_check
 from loadtests.wrk import Figures, drive_hard
@@ -39,6 +39,14 @@ class LoadRow:
     echo: Figures
     without_http: dict[str, Pace]
     """(b) by layout."""
+    of_engine: float
+    """The service's rate over (a)."""
+    of_without_http: float
+    """Over (b) in its best layout."""
+    of_echo: float
+    """Over (c)."""
+    over_referee: float
+    """Over (d)."""
 
     @property
     def best(self) -> Pace:
@@ -65,26 +73,42 @@ def measure_model(
     """Every number of connections, in rounds."""
     layouts = dict.fromkeys([*alone(cpus), *together(cpus)])
     bare = {str(layout): _pace(engine(asked.bundle.folder, asked.rows, layout), layout) for layout in layouts}
-    loads = tuple(_load(asked, servers, cpus, number, seconds, rounds) for number in connections)
+    seen = Rounds(bare, rounds)
+    paces = {layout: seen.of(layout) for layout in bare}
+    fastest = paces[seen.best(bare)].per_second
+    loads = tuple(_load(asked, servers, cpus, number, seconds, rounds, fastest) for number in connections)
     manifest = asked.bundle.manifest
     return ModelRows(
         name=asked.name,
         artefact=manifest.default_artefact,
         body_bytes=sum(map(len, asked.bodies)) // len(asked.bodies),
         answer_bytes=len(asked.answer),
-        engine_alone=in_turn(bare, rounds),
+        engine_alone=paces,
         loads=loads,
     )
 
 
-def _load(asked: Questions, servers: Servers, cpus: int, number: int, seconds: float, rounds: int) -> LoadRow:
-    contestants: dict[str, Callable[[], Any]] = http_contestants(asked, servers, number, seconds)
-    for name in contestants:
+def _load(
+    asked: Questions, servers: Servers, cpus: int, number: int, seconds: float, rounds: int, engine_per_second: float
+) -> LoadRow:
+    http = http_contestants(asked, servers, number, seconds)
+    for name in http:
         drive_hard(_target(asked, servers, name), number, WARM_UP_S)
     layouts = alone(cpus) if number == 1 else together(cpus)
     work = {str(layout): _pace(by_hand(asked.bundle.folder, asked.bodies, layout), layout) for layout in layouts}
-    found = in_turn(contestants | work, rounds)
-    return LoadRow(number, found[SERVICE], found[REFEREE], found[ECHO], {layout: found[layout] for layout in work})
+    seen: Rounds[Any] = Rounds({SERVICE: http.pop(SERVICE)} | work | http, rounds)
+    service = seen.of(SERVICE)
+    return LoadRow(
+        connections=number,
+        service=service,
+        referee=seen.of(REFEREE),
+        echo=seen.of(ECHO),
+        without_http={layout: seen.of(layout) for layout in work},
+        of_engine=service.per_second / engine_per_second,
+        of_without_http=seen.ratio(SERVICE, seen.best(work)),
+        of_echo=seen.ratio(SERVICE, ECHO),
+        over_referee=seen.ratio(SERVICE, REFEREE),
+    )
 
 
 def http_contestants(asked: Questions, servers: Servers, number: int, seconds: float) -> dict[str, Callable[[], Any]]:

@@ -28,7 +28,7 @@ def print_report(report: "Report") -> None:
         print(
             f"  {row.model:<12} x {row.workers:<3} {row.connections:>13} {_rate(ours.per_second)} {_ms(ours.p50_ms)} "
             f"{_ms(ours.p99_ms)} {_rate(other.per_second)} {_ms(other.p50_ms)} {_ms(other.p99_ms)} "
-            f"{ours.per_second / other.per_second:>8.2f}"
+            f"{row.over_referee:>8.2f}"
         )
     if report.start:
         start = report.start
@@ -57,21 +57,20 @@ def _print_model(model: ModelRows) -> None:
             kind = "one at a time:   " if row.connections == 1 else "at full speed:   "
             print(f"  (b) without HTTP, {kind}   {_paces(row.without_http)}")
     print("  connections   ours/s     p50     p99    (d)/s     p50     p99    (c)/s of (a) of (b) of (c) over (d)")
-    best = max(model.engine_alone.values(), key=lambda pace: pace.per_second).per_second
     for row in model.loads:
-        _print_load(row, best)
+        _print_load(row)
 
 
-def _print_load(row: LoadRow, engine: float) -> None:
+def _print_load(row: LoadRow) -> None:
     ours, other, echo = row.service, row.referee, row.echo
-    ratios = [ours.per_second / value for value in (engine, row.best.per_second, echo.per_second)]
+    ratios = (row.of_engine, row.of_without_http, row.of_echo)
     refused = f"  refused {ours.refused_per_second:.0f}/s" if ours.refused_per_second else ""
     wrong = f"  WRONG {ours.wrong}" if ours.wrong else ""
     broken = f"  BROKEN {ours.broken}" if ours.broken else ""
     print(
         f"  {row.connections:>11} {_rate(ours.per_second)} {_ms(ours.p50_ms)} {_ms(ours.p99_ms)} "
         f"{_rate(other.per_second)} {_ms(other.p50_ms)} {_ms(other.p99_ms)} {_rate(echo.per_second)} "
-        f"{' '.join(f'{ratio:>6.3f}' for ratio in ratios)} {ours.per_second / other.per_second:>8.2f}"
+        f"{' '.join(f'{ratio:>6.3f}' for ratio in ratios)} {row.over_referee:>8.2f}"
         f"{refused}{wrong}{broken}"
     )
 

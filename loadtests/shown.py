@@ -38,8 +38,8 @@ def shown(report: "Report") -> list[Line]:
     models = {model.name: {row.connections: row for row in model.loads} for model in report.models}
     lines = [*_picture(models.get(PICTURE, {})), *_tiny(models.get(TINY, {})), *_text(models.get(TEXT, {}))]
     for row in report.processes:
-        ratio = row.service.per_second / row.referee.per_second
-        lines.append(at_least(f"{row.model}, {row.workers} processes: over (d) with as many", OVER_REFEREE_TINY, ratio))
+        what = f"{row.model}, {row.workers} processes: over (d) with as many"
+        lines.append(at_least(what, OVER_REFEREE_TINY, row.over_referee))
     if report.start:
         start = report.start
         lines.append(at_most(f"start to ready, {start.num_models} models, s", START_S, start.service_s))
@@ -63,30 +63,22 @@ def at_most(what: str, target: float, value: float) -> Line:
     return Line(what, f"<= {target:g}", f"{value:.3f}", value <= target)
 
 
-def _of_ceiling(row: LoadRow) -> float:
-    return row.service.per_second / row.best.per_second
-
-
-def _over_referee(row: LoadRow) -> float:
-    return row.service.per_second / row.referee.per_second
-
-
 def _spread(row: LoadRow) -> float:
     return row.service.p99_ms / row.service.p50_ms
 
 
 def _picture(rows: dict[int, LoadRow]) -> Iterator[Line]:
     if 1 in rows:
-        yield at_least("picture, 1 connection: of (b), all processors on one", LATENCY_SHARE, _of_ceiling(rows[1]))
+        yield at_least("picture, 1 connection: of (b), all processors on one", LATENCY_SHARE, rows[1].of_without_http)
     for number in (8, 32):
         if number in rows:
-            yield at_least(f"picture, {number} connections: of (b)", THROUGHPUT_SHARE, _of_ceiling(rows[number]))
+            yield at_least(f"picture, {number} connections: of (b)", THROUGHPUT_SHARE, rows[number].of_without_http)
             yield at_most(f"picture, {number} connections: p99 over p50", PICTURE_SPREAD, _spread(rows[number]))
 
 
 def _tiny(rows: dict[int, LoadRow]) -> Iterator[Line]:
     if 32 in rows:
-        yield at_least("tiny, 32 connections: over (d)", OVER_REFEREE_TINY, _over_referee(rows[32]))
+        yield at_least("tiny, 32 connections: over (d)", OVER_REFEREE_TINY, rows[32].over_referee)
         yield at_most("tiny, 32 connections: p99 over p50", TINY_SPREAD, _spread(rows[32]))
     if 1 in rows:
         added = rows[1].service.p50_ms - min(pace.p50_ms for pace in rows[1].without_http.values())
@@ -95,8 +87,8 @@ def _tiny(rows: dict[int, LoadRow]) -> Iterator[Line]:
 
 def _text(rows: dict[int, LoadRow]) -> Iterator[Line]:
     if 32 in rows:
-        yield at_least("text, 32 connections: of (b)", TEXT_SHARE, _of_ceiling(rows[32]))
-        yield at_least("text, 32 connections: over (d)", OVER_REFEREE_TEXT, _over_referee(rows[32]))
+        yield at_least("text, 32 connections: of (b)", TEXT_SHARE, rows[32].of_without_http)
+        yield at_least("text, 32 connections: over (d)", OVER_REFEREE_TEXT, rows[32].over_referee)
 
 
 def _overload(one: Overload) -> Iterator[Line]:
