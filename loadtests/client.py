@@ -199,8 +199,10 @@ class Client:
         turn, due = first, start + self._pause_s * first / self.load.connections
         while time.perf_counter() < end and not self.stopped:
             if self._pause_s:
-                await asyncio.sleep(max(0.0, due - time.perf_counter()))
+                await asyncio.sleep(max(0.0, min(due, end) - time.perf_counter()))
                 due += self._pause_s
+                if time.perf_counter() >= end:
+                    break
             if connection is None or not connection.is_open:
                 connection = await self._connect()
                 if connection is None:

@@ -27,6 +27,8 @@ from tokenizers import Tokenizer
 
 Answer = Callable[[bytes], bytes]
 """A raw input -> the JSON document that answers it. Safe in several threads."""
+Session = Any
+"""An onnxruntime session, which has no types."""
 SETTINGS_VARIABLE = "BENCH_REFEREE"
 encode = msgspec.json.encode
 
@@ -78,7 +80,7 @@ def load(bundle: Path, threads: int = 1, spinning: bool = False) -> Answer:
     return BY_HAND[manifest["task"], kind](bundle, manifest, session_of(bundle, threads, spinning))
 
 
-def session_of(bundle: Path, threads: int = 1, spinning: bool = False) -> ort.InferenceSession:
+def session_of(bundle: Path, threads: int = 1, spinning: bool = False) -> Session:
     """The default artefact's session."""
     manifest = msgspec.json.decode((bundle / "manifest.json").read_bytes())
     options = ort.SessionOptions()
@@ -94,7 +96,7 @@ def runtime_of(manifest: dict[str, Any]) -> str:
     return str(manifest["artefacts"][manifest["default_artefact"]]["runtime"])
 
 
-def classify_pictures(bundle: Path, manifest: dict[str, Any], session: ort.InferenceSession) -> Answer:
+def classify_pictures(bundle: Path, manifest: dict[str, Any], session: Session) -> Answer:
     """Decode, shrink, run, the five best labels."""
     cv2.setNumThreads(1)
     form, labels = manifest["preprocess"], manifest["decode"]["labels"]
@@ -117,7 +119,7 @@ def classify_pictures(bundle: Path, manifest: dict[str, Any], session: ort.Infer
     return answer
 
 
-def embed_texts(bundle: Path, manifest: dict[str, Any], session: ort.InferenceSession) -> Answer:
+def embed_texts(bundle: Path, manifest: dict[str, Any], session: Session) -> Answer:
     """Tokenise, pad to a multiple, run."""
     form = manifest["preprocess"]
     tokenizer = Tokenizer.from_file(str(bundle / form["tokenizer"]))
@@ -149,7 +151,7 @@ def by_the_bundle(bundle: Path) -> Answer:
     return lambda raw: document(manifest, predictor.predict([raw])[0])
 
 
-BY_HAND: dict[tuple[str, str], Callable[[Path, dict[str, Any], ort.InferenceSession], Answer]] = {
+BY_HAND: dict[tuple[str, str], Callable[[Path, dict[str, Any], Session], Answer]] = {
     ("image-classification", "image-resize"): classify_pictures,
     ("sentence-embedding", "text-tokens"): embed_texts,
 }

@@ -22,11 +22,11 @@ def print_report(report: "Report") -> None:
     for model in report.models:
         _print_model(model)
     if report.processes:
-        print("\nseveral processes      connections   ours/s     p50     p99    (d)/s     p50     p99 over (d)")
+        print("\nprocesses           conns   ours/s     p50     p99    (d)/s     p50     p99 over (d)")
     for row in report.processes:
         ours, other = row.service, row.referee
         print(
-            f"  {row.model:<12} x {row.workers:<3} {row.connections:>13} {_rate(ours.per_second)} {_ms(ours.p50_ms)} "
+            f"  {row.model:<12} x {row.workers:<3} {row.connections:>5} {_rate(ours.per_second)} {_ms(ours.p50_ms)} "
             f"{_ms(ours.p99_ms)} {_rate(other.per_second)} {_ms(other.p50_ms)} {_ms(other.p99_ms)} "
             f"{row.over_referee:>8.2f}"
         )
@@ -51,12 +51,12 @@ def print_report(report: "Report") -> None:
 
 def _print_model(model: ModelRows) -> None:
     print(f"\n{model.name} ({model.artefact}): {model.body_bytes} bytes in, {model.answer_bytes} out")
-    print(f"  (a) engine alone, callers x threads:  {_paces(model.engine_alone)}")
+    print(f"  (a) engine alone:  {_paces(model.engine_alone)}")
     for row in model.loads:
         if row.connections in (1, 8):
-            kind = "one at a time:   " if row.connections == 1 else "at full speed:   "
-            print(f"  (b) without HTTP, {kind}   {_paces(row.without_http)}")
-    print("  connections   ours/s     p50     p99    (d)/s     p50     p99    (c)/s of (a) of (b) of (c) over (d)")
+            kind = "one at a time" if row.connections == 1 else "at full speed"
+            print(f"  (b) without HTTP, {kind}:  {_paces(row.without_http)}")
+    print(" conns   ours/s     p50     p99    (d)/s     p50     p99    (c)/s of (a) of (b) of (c) over (d)")
     for row in model.loads:
         _print_load(row)
 
@@ -68,11 +68,12 @@ def _print_load(row: LoadRow) -> None:
     wrong = f"  WRONG {ours.wrong}" if ours.wrong else ""
     broken = f"  BROKEN {ours.broken}" if ours.broken else ""
     print(
-        f"  {row.connections:>11} {_rate(ours.per_second)} {_ms(ours.p50_ms)} {_ms(ours.p99_ms)} "
+        f"{row.connections:>6} {_rate(ours.per_second)} {_ms(ours.p50_ms)} {_ms(ours.p99_ms)} "
         f"{_rate(other.per_second)} {_ms(other.p50_ms)} {_ms(other.p99_ms)} {_rate(echo.per_second)} "
         f"{' '.join(f'{ratio:>6.3f}' for ratio in ratios)} {row.over_referee:>8.2f}"
-        f"{refused}{wrong}{broken}"
     )
+    if refused or wrong or broken:
+        print(f"       {refused}{wrong}{broken}")
 
 
 def _print_overload(name: str, one: Overload) -> None:

@@ -36,6 +36,7 @@ class Server:
         self.ready_s = 0.0
         """From its start to its first 200 at `ready_path`."""
         self._ready_path = ready_path
+        self._printed = ""
         self._output = tempfile.TemporaryFile("w+")  # noqa: SIM115 - it is read as long as the server lives
         self._started = time.perf_counter()
         environment = {name: value for name, value in os.environ.items() if not name.startswith("MODELYARD_")}
@@ -79,14 +80,19 @@ class Server:
         if self.process.poll() is None:
             self.terminate()
         try:
-            return self.process.wait(STOP_LIMIT_S)
+            self.process.wait(STOP_LIMIT_S)
         except subprocess.TimeoutExpired:
             for pid in family(self.process.pid):
                 os.kill(pid, signal.SIGKILL)
-            return self.process.wait()
+            self.process.wait()
+        self._printed = self.output()
+        self._output.close()
+        return self.process.returncode
 
     def output(self) -> str:
         """What it printed so far."""
+        if self._output.closed:
+            return self._printed
         self._output.seek(0)
         return self._output.read()
 

@@ -37,21 +37,22 @@ class Stop:
     """From the signal to the end of the process."""
 
 
-def stop_under_load(server: Server, golden: Sequence[Request], connections: int) -> Stop:
+def stop_under_load(server: Server, golden: Sequence[Request], connections: int, loaded_s: float = LOADED_S) -> Stop:
     """Load, signal, and go on asking until nobody accepts connections any more."""
     client = Client(server.port, golden, connections)
     asking = threading.Thread(target=run, args=(client.run(LIMIT_S),))
     asking.start()
     try:
-        time.sleep(LOADED_S)
+        time.sleep(loaded_s)
         before = client.load.answered
         server.terminate()
         start = time.perf_counter()
-        exit_code = server.process.wait(LIMIT_S)
+        server.process.wait(LIMIT_S)
         took_s = time.perf_counter() - start
     finally:
         client.stopped = True
         asking.join()
+        server.stop()
     load = client.load
     return Stop(
         connections=connections,
@@ -60,7 +61,7 @@ def stop_under_load(server: Server, golden: Sequence[Request], connections: int)
         codes=dict(sorted(load.codes.items())),
         wrong=len(load.wrong),
         lost=tuple(load.lost),
-        exit_code=exit_code,
+        exit_code=server.process.returncode,
         took_s=took_s,
     )
 
