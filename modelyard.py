@@ -25,6 +25,7 @@ COMMANDS = {
         "show a bundle's manifest, artefacts and evidence: BUNDLE",
     ),
     "serve": ("serving.commands:serve_command", "serving", "answer over HTTP: REPOSITORY [--host --port ...]"),
+    "key": ("serving.key_command:key_command", "serving", "make an API key, and its line for the file of keys: NAME"),
 }
 """Subcommand -> ("module:function", the extra it needs, one line of help)."""
 

@@ -82,7 +82,7 @@ def _print_overload(name: str, one: Overload) -> None:
         f"{one.good_per_second:.0f} good/s of {one.comfortable_per_second:.0f} at 32, "
         f"{one.refused_per_second:.0f} refused/s\n"
         f"  admitted p50 {one.admitted_p50_ms:.0f} ms, p99 {one.admitted_p99_ms:.0f} ms; one second later "
-        f"{one.recovered_per_second:.0f}/s; codes {one.codes}; {one.broken} broken, {one.wrong} wrong"
+        f"{one.recovered_per_second:.0f}/s\n  codes {one.codes}; {one.broken} broken, {one.wrong} wrong"
     )
 
 

@@ -7,13 +7,16 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from bundle.preprocess import Limits
 from serving import errors, openai, openapi
+from serving.access import Access
 from serving.endpoints import ENDPOINTS
 from serving.endpoints.endpoint import handler
+from serving.fleet import Fleet
 from serving.front import Front
 from serving.inputs import InputLimits
 from serving.lanes import Lanes
@@ -23,6 +26,7 @@ from serving.oip.health import health_router
 from serving.repository import Model, ModelRepository
 from serving.served import Serving
 from serving.settings import Settings
+from serving.shared import Place
 
 DESCRIPTION = (
     "Every model here was proven, before it answered, to give its checkpoint's answers. `/v1/models` has the evidence."
@@ -47,7 +51,7 @@ def create_app(settings: Settings, on_loaded: Callable[[list[Model]], None] | No
     `on_loaded` is called, off the event loop, when every model is ready or refused.
     """
     metrics = Metrics()
-    lanes = Lanes(settings.threads)
+    lanes = Lanes(settings.own_threads)
     limits = Limits(settings.max_input_bytes, settings.max_pixels)
     serving = Serving(
         device=settings.device,
@@ -60,17 +64,28 @@ def create_app(settings: Settings, on_loaded: Callable[[list[Model]], None] | No
         here_ms=settings.here_ms,
     )
     models = ModelRepository(settings.repository, serving)
+    access = Access(settings)
+    place = Place.given()
+    fleet = Fleet(place, models, lambda: announce()) if place else None  # type: ignore[arg-type]
+
+    def announce() -> None:
+        if on_loaded:
+            on_loaded(models.models)
 
     def bring_up() -> None:
         models.load(lambda model: metrics.model_ready(model.name, model.version, model.state == "ready"))
-        if on_loaded:
-            on_loaded(models.models)
+        if fleet is None:
+            announce()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         loading = asyncio.create_task(asyncio.to_thread(bring_up))
+        if fleet is not None:
+            await fleet.start(loading)
         yield
         await loading
+        if fleet is not None:
+            await fleet.stop()
         lanes.close()
 
     api: FastAPI = FastAPIOffline(
@@ -82,17 +97,20 @@ def create_app(settings: Settings, on_loaded: Callable[[list[Model]], None] | No
     )
     api.state.models = models
     errors.install(api)
+    api.state.access = access
     front = Front(api, metrics)
+    front.guard = access if access.asks_for_keys else None
     input_limits = InputLimits(settings.max_body_bytes, settings.max_body_s, settings.max_instances)
     for endpoint in ENDPOINTS.values():
         front.add(endpoint.path, handler(endpoint, models, input_limits))
     front.add(openai.PATH, openai.openai_handler(models, input_limits), openai.refuse)
     api.include_router(models_router(models))
-    api.include_router(health_router(models))
+    api.include_router(health_router(fleet or models))
 
     @api.get("/metrics", summary="Figures for Prometheus", tags=["health"])
-    async def exposition() -> Response:
-        return Response(metrics.exposition(), media_type=metrics.content_type)
+    async def exposition(request: Request) -> Response:
+        content, content_type = await metrics.scrape(request.headers.get("accept", ""))
+        return Response(content, headers={"Content-Type": content_type})
 
     openapi.install(api)
     return Application(api, front)

@@ -55,7 +55,7 @@ class Batcher:
         self._running = 0
         self._row_cost_s = 0.0
         self._gathered: list[tuple[Job[Any], int]] = []
-        self._flushing = False
+        self._flush_at: asyncio.Handle | None = None
         self._idle: asyncio.Event | None = None
         self._closed = False
         lanes.add(self)
@@ -107,17 +107,18 @@ class Batcher:
             self._prepare(job, i)
         self.in_flight += 1
         self._gathered += [(job, i) for i in range(len(job.inputs))]
-        if not self._flushing:
-            self._flushing = True
-            delay_s = self.policy.max_queue_delay_s
-            if delay_s:
-                job.loop.call_later(delay_s, self._flush)
-            else:
-                job.loop.call_soon(self._flush)
+        delay_s = self.policy.max_queue_delay_s
+        if not delay_s or len(self._gathered) >= self.policy.largest:
+            delay_s = 0.0
+        if self._flush_at is None:
+            self._flush_at = job.loop.call_later(delay_s, self._flush) if delay_s else job.loop.call_soon(self._flush)
+        elif not delay_s and isinstance(self._flush_at, asyncio.TimerHandle):
+            self._flush_at.cancel()  # full before its time
+            self._flush_at = job.loop.call_soon(self._flush)
 
     def _flush(self) -> None:
         """Run what this turn of the loop has gathered."""
-        self._flushing = False
+        self._flush_at = None
         gathered, self._gathered = self._gathered, []
         gathered.sort(key=_urgency)
         by_shape: dict[object, list[tuple[Job[Any], int]]] = {}

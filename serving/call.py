@@ -28,17 +28,18 @@ now = time.perf_counter
 class Call:
     """One request, from its first byte to the last of its answer."""
 
-    __slots__ = ("arrived", "deadline", "gone", "phases", "priority", "request_id", "traceparent")
+    __slots__ = ("arrived", "deadline", "gone", "model", "phases", "priority", "request_id", "version")
 
-    def __init__(self, request_id: str = "", traceparent: str = "") -> None:
+    def __init__(self, request_id: str = "") -> None:
         self.arrived = now()
         self.deadline = math.inf
         self.priority = DEFAULT_PRIORITY
         self.gone = False
         """The client went away: whoever holds rows of this call drops them before they cost anything."""
         self.request_id = request_id
-        self.traceparent = traceparent
-        """W3C trace context that came with the request, or ""."""
+        self.model = ""
+        """Which model answers, once that is known, and which version."""
+        self.version = 0
         self.phases: dict[str, float] = {}
         """Seconds by phase, filled in as the request goes."""
 

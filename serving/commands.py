@@ -3,13 +3,11 @@
 import logging
 import shlex
 import signal
-import socket
 import sys
 import warnings
 from pathlib import Path
 
 import tyro
-import uvicorn
 from pydantic import ValidationError
 
 from bundle.errors import BadInput
@@ -17,8 +15,11 @@ from bundle.spec import problems
 from serving.app import create_app
 from serving.drain import DrainingServer
 from serving.endpoints import ENDPOINTS
+from serving.listening import address, listener, uvicorn_config
 from serving.repository import Model
 from serving.settings import Settings
+from serving.shared import Place
+from serving.workers import supervise
 
 log = logging.getLogger("modelyard.serving")
 
@@ -28,16 +29,19 @@ def serve_command(arguments: list[str]) -> None:
     settings = tyro.cli(Settings, prog="modelyard serve", args=arguments, default=_from_environment())
     logging.basicConfig(level=settings.log_level.upper(), format="%(levelname)s:     %(message)s")
     warnings.filterwarnings("ignore", module=r"PIL\.")  # a client's odd picture is answered; it is no news for the log
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    listener = socket.create_server((settings.host, settings.port), family=family, backlog=2048)
-    port = listener.getsockname()[1]  # the one that was given, or the free one that port 0 asks for
-    address = f"http://[{settings.host}]:{port}" if family == socket.AF_INET6 else f"http://{settings.host}:{port}"
-    app = create_app(settings, on_loaded=lambda models: _announce(settings.repository, address, models))
-    config = uvicorn.Config(app, log_level=settings.log_level, access_log=False, ws="none")
+    place = Place.given()
+    if settings.workers > 1 and place is None:
+        sys.exit(supervise(settings, arguments))
+    sock = listener(settings.host, settings.port, shared=place is not None)
+    port = sock.getsockname()[1]  # the one that was given, or the free one that port 0 asks for
+    where = address(settings.host, port, "https" if settings.tls_cert else "http")
+    app = create_app(settings, on_loaded=lambda models: _announce(settings.repository, where, models))
+    config = uvicorn_config(app, settings)
     # uvicorn drains on SIGTERM and then raises the signal again; a drained service has done what it was told: exit 0.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    log.info("listening on %s", address)
-    DrainingServer(config, app.front, listener, settings.drain_s).run(sockets=[listener])
+    if place is None:
+        log.info("listening on %s", where)
+    DrainingServer(config, app.front, sock, settings.drain_s).run(sockets=[sock])
 
 
 def _from_environment() -> Settings:

@@ -40,6 +40,7 @@ class DrainingServer(uvicorn.Server):
         await asyncio.sleep(TURN_S)
         for server in self.servers:
             server.close()
+        log.info("no longer listening")
         answered, quiet_since = -1, now()
         while now() < end and (self._front.in_flight or now() - quiet_since < QUIET_S):
             if not self.server_state.connections:

@@ -70,7 +70,7 @@ class Front:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request."""
         headers: dict[bytes, bytes] = dict(scope["headers"])
-        call = Call(request_id(headers.get(b"x-request-id")), headers.get(b"traceparent", b"").decode("latin-1"))
+        call = Call(request_id(headers.get(b"x-request-id")))
         more: list[Header] = [NOSNIFF, (b"x-request-id", call.request_id.encode())]
         if self.draining:
             more.append(CLOSE)

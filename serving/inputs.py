@@ -6,9 +6,9 @@ Knows HTTP bodies. Knows nothing of what the bytes mean.
 import asyncio
 import codecs
 import re
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Coroutine, Generator
 from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 import msgspec
 from starlette.datastructures import Headers, UploadFile
@@ -17,6 +17,8 @@ from starlette.requests import ClientDisconnect, Request
 
 from bundle.errors import BadInput, ClientGone, InputTooLarge, InputTooSlow, UnsupportedMedia
 from serving.media import Medium
+
+R = TypeVar("R")
 
 ANY_BYTES = "application/octet-stream"
 CURL_DEFAULT = "application/x-www-form-urlencoded"
@@ -50,8 +52,7 @@ async def read_inputs(request: Request, medium: Medium, limits: InputLimits) -> 
         BadInput: no input, or a body that is not what its content type says. InputTooLarge: over a limit.
         InputTooSlow: the body did not arrive in time. UnsupportedMedia: a content type that is not read.
     """
-    async with _in_time(limits):
-        raws = await _read(request, medium, limits)
+    raws = await _in_time(_read(request, medium, limits), limits)
     check_number(len(raws), limits)
     return raws
 
@@ -62,8 +63,7 @@ async def read_body(request: Request, limits: InputLimits) -> bytes:
     Raises:
         InputTooLarge: over a limit. InputTooSlow: it did not arrive in time. ClientGone: its sender went away.
     """
-    async with _in_time(limits):
-        return await _body(request, limits)
+    return await _in_time(_body(request, limits), limits)
 
 
 def check_number(num_inputs: int, limits: InputLimits) -> None:
@@ -80,13 +80,41 @@ def check_number(num_inputs: int, limits: InputLimits) -> None:
         )
 
 
-@asynccontextmanager
-async def _in_time(limits: InputLimits) -> AsyncIterator[None]:
+async def _in_time(reading: Coroutine[Any, Any, R], limits: InputLimits) -> R:
+    """Read, but not for ever. Most bodies are there when they are asked for: those need no clock."""
+    try:
+        first = reading.send(None)
+    except StopIteration as done:
+        result: R = done.value
+        return result
     try:
         async with asyncio.timeout(limits.max_body_s):
-            yield
+            return await _Going(reading, first)
     except TimeoutError:
         raise InputTooSlow(f"the body did not arrive within {limits.max_body_s:g} s") from None
+
+
+class _Going(Generic[R]):
+    """A coroutine that has been started already, and waits for `first`."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, R], first: Any) -> None:
+        self._coroutine = coroutine
+        self._first = first
+
+    def __await__(self) -> Generator[Any, Any, R]:
+        try:
+            yield self._first
+        except BaseException as cause:  # noqa: BLE001 - a timeout or a cancellation, which is the coroutine's to see
+            return (yield from self._thrown(cause))
+        return (yield from self._coroutine.__await__())
+
+    def _thrown(self, cause: BaseException) -> Generator[Any, Any, R]:
+        try:
+            yield self._coroutine.throw(cause)
+        except StopIteration as done:
+            result: R = done.value
+            return result
+        return (yield from self._coroutine.__await__())
 
 
 async def _read(request: Request, medium: Medium, limits: InputLimits) -> list[bytes]:

@@ -92,10 +92,12 @@ def components(*others: type[msgspec.Struct]) -> dict[str, Any]:
 def _failures(error: str) -> dict[str, Any]:
     return {
         "400": _answer("The input or a parameter cannot be read.", error),
+        "401": _answer("An API key is asked for, and none or an unknown one came.", error),
         "404": _answer("No such model or version.", error),
         "408": _answer("The body did not arrive in time.", error),
         "413": _answer("Over a limit: bytes, pixels or inputs a request.", error),
-        "503": _answer("The model does not answer now; the error says why.", error),
+        "503": _answer("The model does not answer now, or its queue is full (then with Retry-After).", error),
+        "504": _answer("The time that the request may take was over before it was computed.", error),
     }
 
 

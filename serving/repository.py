@@ -99,6 +99,10 @@ class ModelRepository:
         log.info("model '%s' version %d is ready (%s)", model.name, model.version, artefact.file)
         return replace(model, state="ready", reason="", served=served)
 
+    def not_live_because(self) -> str:
+        """Why the process should be ended, or ""."""
+        return ""
+
     def not_ready_because(self) -> str:
         """Why the service should not get traffic, or "": everything is decided and at least one model answers."""
         loading = [model.name for model in self.models if model.state == "loading"]

@@ -121,6 +121,7 @@ class ServedModel:
             BadInput: an input cannot be read. Overloaded, DeadlineExceeded, ClientGone, RuntimeFailed: as they say.
         """
         call.answer_within(self.timeout_s)
+        call.model, call.version = self.name, self.version
         try:
             answer = await self.batcher.submit(call, inputs, finish)
         except ModelyardError as error:

@@ -28,8 +28,10 @@ class Settings(BaseSettings):
     """TCP port for HTTP; 0 takes a free one."""
     device: Literal["cpu", "cuda"] = "cpu"
     """Where models run; a device that is not there is refused, never replaced."""
-    threads: Annotated[int, tyro.conf.arg(metavar="N")] = Field(default_factory=available_cpus, ge=1)
-    """Threads that prepare inputs and run models, together; as many as the processors this process may use."""
+    workers: int = Field(default=1, ge=1, le=256)
+    """Processes that share the port; each has all models, and its share of the processors."""
+    threads: Annotated[int, tyro.conf.arg(metavar="N")] = Field(default=0, ge=0)
+    """Threads that prepare inputs and run models, together; 0: the processors that may be used, shared by the workers."""
     layout: Literal["auto", "throughput", "latency"] = "auto"
     """Processors a batch: one (throughput), all (latency), or by load and the model's latency table (auto)."""
     max_queue: int = Field(default=256, ge=1)
@@ -50,8 +52,43 @@ class Settings(BaseSettings):
     """Largest picture, width times height, read from its header before it is decoded."""
     max_instances: int = Field(default=64, ge=1)
     """Most inputs in one request."""
+    api_keys: str = ""
+    """Who may ask, as name:sha256hex with commas between; `modelyard key NAME` makes one. None here or in the file: all may."""
+    api_keys_file: Path | None = None
+    """The same, a line each; read again when it changes."""
+    admin_keys: str = ""
+    """Who may load, unload and roll back models, in the same form; none: those operations are off."""
+    admin_keys_file: Path | None = None
+    """The same, a line each; read again when it changes."""
+    metrics_need_key: bool = False
+    """Whether /metrics, too, answers only to a key."""
+    cors_origins: tuple[str, ...] = ()
+    """Pages whose scripts may ask from a browser, as https://example.org; none by default."""
+    tls_cert: Path | None = None
+    """Certificate (PEM, with the chain above it) to serve HTTPS and gRPC over TLS; read again when it changes."""
+    tls_key: Path | None = None
+    """The certificate's private key (PEM, without a password)."""
+    tls_client_ca: Path | None = None
+    """Certificates (PEM) of those who sign clients'; with it, only clients with such a certificate are let in."""
+    max_connections: int = Field(default=4096, ge=1)
+    """Most open connections of one process; over it an idle one is closed, or the new one is answered 503."""
+    max_header_bytes: int = Field(default=32 * 1024, ge=1024)
+    """Largest head of a request: its line and its headers."""
+    max_header_s: float = Field(default=10.0, gt=0)
+    """Longest time in seconds that a request's head may take to arrive."""
+    max_read_s: float = Field(default=30.0, gt=0)
+    """Longest time in seconds that a client may leave an answer lying before the connection is cut."""
+    keep_alive_s: float = Field(default=75.0, gt=0)
+    """How long a connection may idle; longer than a load balancer keeps its own (60 s, mostly), or it meets closed ones."""
+    max_json_elements: int = Field(default=5_000_000, ge=1)
+    """Most values in a JSON body."""
     log_level: Literal["critical", "error", "warning", "info", "debug"] = "info"
     """How much is logged to standard error."""
+
+    @property
+    def own_threads(self) -> int:
+        """Threads of each process."""
+        return self.threads or max(1, available_cpus() // self.workers)
 
 
 def describe(settings: type[Settings]) -> str:
@@ -66,6 +103,6 @@ def describe(settings: type[Settings]) -> str:
     ]
     for name, field in settings.model_fields.items():
         flag = "REPOSITORY (first argument)" if name == "repository" else f"`--{name.replace('_', '-')}`"
-        default = "as many as processors" if field.is_required() or field.default_factory else f"`{field.default}`"
+        default = "none" if field.default in (None, "", ()) else f"`{field.default}`"
         lines.append(f"| {flag} | `MODELYARD_{name.upper()}` | {default} | {field.description} |")
     return "\n".join(lines) + "\n"

@@ -7,7 +7,6 @@ Casting, normalisation and layout change are in the graph. Knows nothing of mode
 """
 
 import io
-import zlib
 from dataclasses import dataclass
 from typing import Literal
 
@@ -22,6 +21,7 @@ from PIL import (
 from pydantic import Field
 
 from bundle.errors import BadInput, InputTooLarge
+from bundle.preprocess import png
 from bundle.preprocess.prepared import ImageSource, Limits, Prepared
 from bundle.spec import Spec
 from bundle.tensors import Array, TensorSpec
@@ -61,7 +61,6 @@ REDUCED = {  # libjpeg decodes straight to 1/2, 1/4 or 1/8 of the size, which sa
 
 Color = Literal["rgb", "grey"]
 
-PNG_BEGIN = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
 QUICK_BYTES = 8192
 QUICK_PIXELS = 64 * 64
 
@@ -96,9 +95,10 @@ class ImageResize(Spec):
 
         Other formats do not tell their size as cheaply.
         """
-        if len(raw) > QUICK_BYTES or not raw.startswith(PNG_BEGIN):
+        if len(raw) > QUICK_BYTES or not png.begins(raw):
             return False
-        return int.from_bytes(raw[16:20]) * int.from_bytes(raw[20:24]) <= QUICK_PIXELS
+        height_px, width_px = png.size_px(raw)
+        return height_px * width_px <= QUICK_PIXELS
 
     def input_specs(self) -> tuple[TensorSpec, ...]:
         """The one tensor that a graph takes."""
@@ -115,6 +115,8 @@ class Header:
     width_px: int
     orientation: int
     has_alpha: bool
+    checked: bool = False
+    """Whether reading the header has held the rest of the file to its checksums too."""
 
 
 def prepare_image(spec: ImageResize, raw: bytes, limits: Limits) -> Prepared:
@@ -148,13 +150,15 @@ def read_header(raw: bytes, limits: Limits) -> Header:
         raise BadInput("the picture is empty (0 bytes); send the bytes of a JPEG, PNG, WebP, BMP, TIFF or GIF file")
     if len(raw) > limits.max_bytes:
         raise InputTooLarge(f"the picture has {len(raw)} bytes; at most {limits.max_bytes} are read")
+    if png.begins(raw):
+        _check_size(*png.size_px(raw), limits)
+        plain = png.plain_size_px(raw)
+        if plain is not None:
+            return Header("PNG", *plain, orientation=1, has_alpha=False, checked=True)
     try:
         with Image.open(io.BytesIO(raw), formats=list(FORMATS)) as picture:
             width_px, height_px = picture.size
-            if width_px * height_px > limits.max_pixels:
-                raise InputTooLarge(
-                    f"the picture is {width_px} x {height_px} pixels; at most {limits.max_pixels} pixels are decoded"
-                )
+            _check_size(height_px, width_px, limits)
             has_alpha = "A" in picture.getbands() or "transparency" in picture.info
             # A TIFF has no "exif" here, and needs none: Pillow gives its upright size, and OpenCV turns it by itself.
             orientation = picture.getexif().get(ORIENTATION_TAG, 1) if "exif" in picture.info else 1
@@ -166,6 +170,13 @@ def read_header(raw: bytes, limits: Limits) -> Header:
         ) from None
     except (OSError, ValueError, SyntaxError, TypeError, OverflowError, EOFError) as cause:
         raise BadInput(f"the picture's header is damaged: {cause}") from None
+
+
+def _check_size(height_px: int, width_px: int, limits: Limits) -> None:
+    if width_px * height_px > limits.max_pixels:
+        raise InputTooLarge(
+            f"the picture is {width_px} x {height_px} pixels; at most {limits.max_pixels} pixels are decoded"
+        )
 
 
 def upright_source(header: Header) -> ImageSource:
@@ -185,8 +196,8 @@ def _decode(raw: bytes, header: Header, color: Color, wanted_px: int) -> Array:
 
 
 def _imdecode(raw: bytes, header: Header, flag: int) -> Array:
-    if header.format == "PNG":
-        _check_png_chunks(raw)
+    if header.format == "PNG" and not header.checked:
+        png.check_chunks(raw)
     try:
         image = cv2.imdecode(np.frombuffer(raw, np.uint8), flag)
     except cv2.error as cause:
@@ -204,21 +215,6 @@ def _reduced_flag(header: Header, wanted_px: int, full: int) -> int:
         if min(header.height_px, header.width_px) >= wanted_px * factor:
             return full | reduced
     return full
-
-
-def _check_png_chunks(raw: bytes) -> None:
-    """Hold every chunk to its length and its checksum.
-
-    OpenCV reserves what a chunk claims to hold (up to 4 GB) before it sees that the bytes never came, and libpng
-    writes what is wrong inside a chunk to standard error.
-    """
-    at = 8  # behind the signature
-    while at < len(raw) and raw[at - 8 : at - 4] != b"IEND":
-        start, at = at, at + 12 + int.from_bytes(raw[at : at + 4])
-        if at > len(raw):
-            raise BadInput(f"the PNG picture is truncated ({len(raw)} bytes arrived, a chunk ends at {at}) or damaged")
-        if zlib.crc32(raw[start + 4 : at - 4]) != int.from_bytes(raw[at - 4 : at]):
-            raise BadInput(f"the PNG picture is damaged: the checksum of its chunk at byte {start} is wrong")
 
 
 def _on_white(raw: bytes, header: Header, color: Color) -> Array:

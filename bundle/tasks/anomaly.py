@@ -5,7 +5,6 @@ and r / (r + t) stands for a raw deviation r at a raw threshold t. So scores of 
 Knows score and map tensors, and where the threshold lies. Knows nothing of how either was made.
 """
 
-from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal, Protocol
 
 import msgspec
@@ -15,9 +14,9 @@ from pydantic import Field
 from bundle.heatmap import LEVELS, decode_map, encode_map
 from bundle.preprocess import ImageResize, ImageSource
 from bundle.spec import Spec
+from bundle.tasks.shares import Counts, count_one, count_scores, shares, sums
 from bundle.tensors import Array, Tensors, TensorSpec, max_abs_error, mean_abs_error
 
-NUM_SCORE_BINS = 10
 MIN_PIXEL_AGREEMENT = 0.98  # of the map's pixels on the same side of its threshold: what looks the same to a person
 THRESHOLD_HELP = "call it anomalous from this score on; left out, the model's own threshold"
 FORMAT_HELP = "json: numbers and the map; png: the map over the picture, outlined where it is over its threshold"
@@ -126,8 +125,12 @@ class AnomalyTask:
         return verdicts_differ(expected, got, atol) or _maps_differ(expected.anomaly_map, got.anomaly_map, atol)
 
     def summarise(self, results: list[Anomaly]) -> dict[str, list[float]]:
-        """See `verdict_statistics`."""
-        return verdict_statistics(results)
+        """See `count_verdict`."""
+        return shares(sums(map(self.count, results)))
+
+    def count(self, result: Anomaly) -> Counts:
+        """See `count_verdict`."""
+        return count_verdict(result)
 
 
 def verdicts_differ(expected: Verdict, got: Verdict, atol: float) -> str | None:
@@ -144,12 +147,12 @@ def verdicts_differ(expected: Verdict, got: Verdict, atol: float) -> str | None:
     )
 
 
-def verdict_statistics(results: Sequence[Verdict]) -> dict[str, list[float]]:
+def count_verdict(result: Verdict) -> Counts:
     """`anomalous_share` (normal, anomalous) and `score_histogram` in ten equal bins, the threshold in the middle."""
-    share = float(np.mean([result.is_anomalous for result in results]))
-    scores = np.clip([result.anomaly_score for result in results], 0.0, 1.0)
-    histogram, _ = np.histogram(scores, bins=NUM_SCORE_BINS, range=(0.0, 1.0))
-    return {"anomalous_share": [1 - share, share], "score_histogram": (histogram / len(results)).tolist()}
+    return {
+        "anomalous_share": count_one(int(result.is_anomalous), 2),
+        "score_histogram": count_scores([result.anomaly_score]),
+    }
 
 
 def _maps_differ(expected: AnomalyMap, got: AnomalyMap, atol: float) -> str | None:

@@ -11,9 +11,9 @@ from pydantic import Field
 
 from bundle.preprocess import Preprocess, Source
 from bundle.spec import Spec
+from bundle.tasks.shares import Counts, count_one, count_scores, shares, sums
 from bundle.tensors import Tensors, TensorSpec, max_abs_error
 
-NUM_SCORE_BINS = 10
 TOP_K_HELP = "how many of the best labels to list; clipped to the number of labels"
 MAX_GOLDEN_LABELS = 100  # enough to see a rank change; a thousand-class golden file stays readable
 
@@ -98,13 +98,9 @@ class ClassificationTask:
 
     def summarise(self, results: list[Classification]) -> dict[str, list[float]]:
         """`label_share` in the order of the labels, and `score_histogram` of the best score in ten equal bins."""
-        counts = np.zeros(len(self._labels))
-        index = {label: i for i, label in enumerate(self._labels)}
-        for result in results:
-            counts[index[result.label]] += 1
-        scores = np.clip([result.score for result in results], 0.0, 1.0)  # rounding may leave 1.0000001
-        histogram, _ = np.histogram(scores, bins=NUM_SCORE_BINS, range=(0.0, 1.0))
-        return {
-            "label_share": (counts / len(results)).tolist(),
-            "score_histogram": (histogram / len(results)).tolist(),
-        }
+        return shares(sums(map(self.count, results)))
+
+    def count(self, result: Classification) -> Counts:
+        """Its label and its score."""
+        label_share = count_one(self._labels.index(result.label), len(self._labels))
+        return {"label_share": label_share, "score_histogram": count_scores([result.score])}

@@ -3,6 +3,7 @@
 Knows labels and box tensors. Knows nothing of how boxes were found or drawn.
 """
 
+from bisect import bisect_right
 from typing import Annotated, ClassVar, Literal
 
 import msgspec
@@ -13,9 +14,9 @@ from bundle.boxes import SLACK, Boxes, Selection, distance, same_label_iou
 from bundle.errors import RuntimeFailed
 from bundle.preprocess import ImageSource, Preprocess
 from bundle.spec import Spec
+from bundle.tasks.shares import Counts, count_one, count_scores, shares, sums
 from bundle.tensors import Array, Tensors, TensorSpec
 
-NUM_SCORE_BINS = 10
 COUNT_BINS = (0, 1, 2, 3, 5, 9, 17, 33)  # a bin for none, one, two, 3-4, 5-8, 9-16, 17-32, and more
 MATCH_IOU = 0.75  # two answers mean the same box: what COCO calls the strict overlap
 DECIMALS = 4  # of a pixel, which is what float32 holds; at 2 the mAP of answers was 0.001 off that of the tensors
@@ -179,16 +180,19 @@ class DetectionTask:
 
         Where nothing was found at all, labels have equal shares and scores lie in the lowest bin.
         """
-        shown = [[one for one in result.detections if one.score >= self._threshold] for result in results]
-        flat = [one for picture in shown for one in picture]
-        labels = [self._labels.index(one.label) for one in flat] or list(range(len(self._labels)))
-        scores = np.clip([one.score for one in flat] or [0.0], 0.0, 1.0)
-        histogram, _ = np.histogram(scores, bins=NUM_SCORE_BINS, range=(0.0, 1.0))
-        counts, _ = np.histogram([len(picture) for picture in shown], bins=(*COUNT_BINS, np.inf))
+        totals = sums(map(self.count, results))
+        if not totals["label_share"].any():
+            totals |= {"label_share": np.ones(len(self._labels)), "score_histogram": count_scores([0.0])}
+        return shares(totals)
+
+    def count(self, result: Detection) -> Counts:
+        """The labels and scores of its boxes, and how many there are; only of what is shown by default."""
+        shown = [one for one in result.detections if one.score >= self._threshold]
+        labels = np.array([self._labels.index(one.label) for one in shown], np.int64)
         return {
-            "label_share": (np.bincount(labels, minlength=len(self._labels)) / len(labels)).tolist(),
-            "score_histogram": (histogram / len(scores)).tolist(),
-            "count_histogram": (counts / len(results)).tolist(),
+            "label_share": np.bincount(labels, minlength=len(self._labels)).astype(np.float64),
+            "score_histogram": count_scores(one.score for one in shown),
+            "count_histogram": count_one(bisect_right(COUNT_BINS, len(shown)) - 1, len(COUNT_BINS)),
         }
 
 

@@ -14,6 +14,7 @@ from bundle.errors import BundleError
 from bundle.preprocess import ImageResize, ImageSource
 from bundle.rle import Rle, read_rle, write_rle
 from bundle.spec import Spec
+from bundle.tasks.shares import Counts, shares, sums
 from bundle.tensors import Array, Tensors, TensorSpec, max_abs_error
 
 VOID = 255
@@ -146,11 +147,14 @@ class SegmentationTask:
 
     def summarise(self, results: list[Segmentation]) -> dict[str, list[float]]:
         """`class_share`: the mean share of each class, in the order of the labels."""
-        total = np.zeros(len(self._labels))
-        for result in results:
-            for area in result.classes:
-                total[area.index] += area.share
-        return {"class_share": (total / total.sum()).tolist()}
+        return shares(sums(map(self.count, results)))
+
+    def count(self, result: Segmentation) -> Counts:
+        """The share of each class: a picture counts as one, whatever its size."""
+        class_share = np.zeros(len(self._labels))
+        for area in result.classes:
+            class_share[area.index] = area.share
+        return {"class_share": class_share}
 
 
 def class_mask(result: Segmentation) -> Array:

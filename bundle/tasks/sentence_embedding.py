@@ -4,6 +4,7 @@ Pooling and normalisation are in the graph. Knows vectors and how a text was cut
 the vector was made.
 """
 
+from bisect import bisect_left
 from typing import ClassVar, Literal
 
 import msgspec
@@ -12,6 +13,7 @@ from pydantic import Field
 
 from bundle.preprocess import Preprocess, Source, TextSource
 from bundle.spec import Spec
+from bundle.tasks.shares import Counts, count_one, shares, sums
 from bundle.tensors import Array, Tensors, TensorSpec
 
 TOKEN_BINS = (8, 16, 32, 64, 128, 256, 512)
@@ -86,13 +88,13 @@ class SentenceEmbeddingTask:
 
         `truncated_share`: texts that were read whole, and those that were cut.
         """
-        counts = np.bincount(
-            np.searchsorted(TOKEN_BINS, [result.num_tokens for result in results]), minlength=len(TOKEN_BINS) + 1
-        )
-        truncated = sum(result.truncated for result in results) / len(results)
+        return shares(sums(map(self.count, results)))
+
+    def count(self, result: SentenceEmbedding) -> Counts:
+        """How many tokens were read, and whether that was all. Of the vector itself nothing is counted."""
         return {
-            "token_share": (counts / len(results)).tolist(),
-            "truncated_share": [1 - truncated, truncated],
+            "token_share": count_one(bisect_left(TOKEN_BINS, result.num_tokens), len(TOKEN_BINS) + 1),
+            "truncated_share": count_one(int(result.truncated), 2),
         }
 
 

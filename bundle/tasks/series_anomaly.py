@@ -10,7 +10,8 @@ import msgspec
 
 from bundle.preprocess import Series, SeriesSource
 from bundle.spec import Spec
-from bundle.tasks.anomaly import ChosenThreshold, Threshold, verdict_statistics, verdicts_differ
+from bundle.tasks.anomaly import ChosenThreshold, Threshold, count_verdict, verdicts_differ
+from bundle.tasks.shares import Counts, shares, sums
 from bundle.tensors import Tensors, TensorSpec, max_abs_error
 
 
@@ -75,5 +76,9 @@ class SeriesAnomalyTask:
         return verdicts_differ(expected, got, atol)
 
     def summarise(self, results: list[SeriesAnomaly]) -> dict[str, list[float]]:
-        """See `verdict_statistics`."""
-        return verdict_statistics(results)
+        """See `count_verdict`."""
+        return shares(sums(map(self.count, results)))
+
+    def count(self, result: SeriesAnomaly) -> Counts:
+        """See `count_verdict`."""
+        return count_verdict(result)

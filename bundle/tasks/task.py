@@ -4,6 +4,7 @@ from typing import Any, ClassVar, Protocol, TypeVar
 
 import msgspec
 
+from bundle.tasks.shares import Counts
 from bundle.tensors import Tensors, TensorSpec
 
 OptionsT = TypeVar("OptionsT", bound=msgspec.Struct)
@@ -47,5 +48,9 @@ class Task(Protocol[OptionsT, ResultT]):
         ...
 
     def summarise(self, results: list[ResultT]) -> dict[str, list[float]]:
-        """Reference statistics of many answers, to compare live traffic with."""
+        """Reference statistics of many answers, to compare live traffic with: shares that sum to 1."""
+        ...
+
+    def count(self, result: ResultT) -> Counts:
+        """What one answer adds to these statistics."""
         ...

@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -19,7 +20,7 @@ from serving.repository import Model
 from serving.settings import Settings
 
 ROOT = Path(__file__).parents[2]
-ADDRESS = re.compile(r"http://127\.0\.0\.1:\d+")
+ADDRESS = re.compile(r"https?://127\.0\.0\.1:\d+")
 PATIENCE_S = 30.0  # a cold start on a busy machine; a warm one takes a second
 POLL_S = 0.02
 SETTLE_S = 15.0  # inside the test nothing starts cold
@@ -39,7 +40,13 @@ class Server:
     """One `python -m serving`, its output in files so that no pipe ever fills."""
 
     def __init__(
-        self, repository: Path, folder: Path, *flags: str, port: int = 0, environment: Mapping[str, str] | None = None
+        self,
+        repository: Path,
+        folder: Path,
+        *flags: str,
+        port: int = 0,
+        environment: Mapping[str, str] | None = None,
+        verify: ssl.SSLContext | bool = True,
     ) -> None:
         self._stdout, self._stderr = folder / "stdout.txt", folder / "stderr.txt"
         command = [sys.executable, "-m", "serving", str(repository), "--port", str(port), *flags]
@@ -52,7 +59,7 @@ class Server:
         except AssertionError:
             self.process.kill()
             raise
-        self.client = httpx.Client(base_url=self.url, timeout=PATIENCE_S, trust_env=False)
+        self.client = httpx.Client(base_url=self.url, timeout=PATIENCE_S, trust_env=False, verify=verify)
 
     @property
     def address(self) -> tuple[str, int]:
@@ -112,10 +119,15 @@ class Server:
 
 @contextmanager
 def running(
-    repository: Path, folder: Path, *flags: str, port: int = 0, environment: Mapping[str, str] | None = None
+    repository: Path,
+    folder: Path,
+    *flags: str,
+    port: int = 0,
+    environment: Mapping[str, str] | None = None,
+    verify: ssl.SSLContext | bool = True,
 ) -> Iterator[Server]:
     """A server process that answers; at the end it must go with exit code 0 and must never have logged a traceback."""
-    server = Server(repository, folder, *flags, port=port, environment=environment)
+    server = Server(repository, folder, *flags, port=port, environment=environment, verify=verify)
     try:
         server.wait_for_status("/v2/health/live", 200)
         yield server

@@ -50,7 +50,7 @@ async def test_the_caller_is_told_of_all_models_once_they_are_decided(tmp_path: 
         loop.call_soon_threadsafe(told.put_nowait, models)
 
     app = create_app(Settings(repository=tmp_path), on_loaded=tell)
-    async with app.router.lifespan_context(app):
+    async with app.api.router.lifespan_context(app.api):
         models = await asyncio.wait_for(told.get(), SETTLE_S)
     assert [(model.name, model.state) for model in models] == [("one", "ready"), ("two", "ready")]
 

@@ -114,7 +114,7 @@ def test_on_sigterm_requests_in_flight_are_answered_and_the_process_exits_with_0
         server.wait_for_status("/v2/health/ready", 200)
         uploads = [Upload(server, raw) for raw in raws]
         server.terminate()
-        server.wait_until(lambda: "Shutting down" in server.stderr(), "the end to begin")
+        server.wait_until(lambda: "no longer listening" in server.stderr(), "the end to begin")
         answers = [upload.finish() for upload in uploads]
         assert server.stop() == 0
     for raw, answer in zip(raws, answers, strict=True):
@@ -126,7 +126,7 @@ def test_after_sigterm_no_new_connection_is_taken(repository: Path, tmp_path: Pa
         server.wait_for_status("/v2/health/ready", 200)
         upload = Upload(server, png())
         server.terminate()
-        server.wait_until(lambda: "Shutting down" in server.stderr(), "the end to begin")
+        server.wait_until(lambda: "no longer listening" in server.stderr(), "the end to begin")
         with pytest.raises(httpx.ConnectError), httpx.Client(trust_env=False) as client:
             client.get(f"{server.url}/v2/health/live")
         upload.finish()

@@ -191,9 +191,9 @@ def test_an_input_over_its_own_limit_is_refused_by_every_way_in(client: httpx.Cl
 
 
 def num_refused(server: Server) -> int:
-    """How often the server counted a bad request for a prediction."""
+    """How often the server counted a client that left."""
     counted = re.findall(
-        r'modelyard_requests_total{code="400",route="/v1/classify"} (\d+)', server.client.get("/metrics").text
+        r'modelyard_requests_total{code="499",route="/v1/classify"} (\d+)', server.client.get("/metrics").text
     )
     return int(counted[0]) if counted else 0
 

@@ -6,7 +6,9 @@ from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.types import Receive, Scope, Send
 
-from serving.metrics import CountRequests, Metrics
+from serving.call import PHASES
+from serving.front import Front
+from serving.metrics import Metrics
 from serving.settings import Settings
 from tests.builders import png, write_fake_bundle
 from tests.serving.running import started
@@ -14,7 +16,6 @@ from tests.serving.tampering import TAMPERINGS
 from tests.serving.wire import files
 
 CLASSIFY = "/v1/classify"
-PHASES = ["parse", "prepare", "compute", "decode"]
 
 pytestmark = pytest.mark.anyio
 
@@ -122,10 +123,10 @@ async def test_an_application_that_breaks_is_counted_as_500() -> None:
         raise ZeroDivisionError
 
     metrics = Metrics()
-    transport = httpx.ASGITransport(CountRequests(breaks, metrics), raise_app_exceptions=False)
+    transport = httpx.ASGITransport(Front(breaks, metrics), raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
         assert (await client.get("/")).status_code == 500
-    requests = families_of(metrics.exposition().decode())["modelyard_requests"]
+    requests = families_of(metrics.exposition()[0].decode())["modelyard_requests"]
     assert [(sample.labels, sample.value) for sample in requests.samples] == [({"route": "other", "code": "500"}, 1)]
 
 

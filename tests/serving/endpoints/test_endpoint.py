@@ -12,17 +12,17 @@ CLASSIFY = "/v1/classify"
 
 
 def test_a_query_is_split_into_the_model_and_the_options() -> None:
-    query = {"model": "fake", "version": "3", "top_k": "2"}
+    query = b"model=fake&version=3&top_k=2"
     assert read_query(query, ClassificationOptions) == (Selection("fake", 3), ClassificationOptions(top_k=2))
 
 
 def test_an_empty_query_leaves_everything_open() -> None:
-    assert read_query({}, ClassificationOptions) == (Selection(), ClassificationOptions())
+    assert read_query(b"", ClassificationOptions) == (Selection(), ClassificationOptions())
 
 
 def test_a_parameter_that_nobody_knows_is_named_beside_the_known_ones() -> None:
     with pytest.raises(BadInput, match="unknown query parameter topk; known are model, version, top_k"):
-        read_query({"topk": "3"}, ClassificationOptions)
+        read_query(b"topk=3", ClassificationOptions)
 
 
 @pytest.mark.parametrize("query", ["", "model=fake", "version=1", "model=fake&version=1", "model=fake&top_k=1"])

@@ -1,0 +1,111 @@
+"""The service's log on standard error: lines for people, or one JSON object a line for machines; never a payload.
+
+One format for all: uvicorn's loggers and warnings come the same way. A request has a line where the level is debug, or
+where it failed through no fault of its caller (5xx); ten of those a second at most, since refusing must stay cheap when
+everything is refused. Knows logging. Knows nothing of HTTP beyond the words of an access line.
+"""
+
+import json
+import logging
+import sys
+import time
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Literal
+
+LogFormat = Literal["text", "json"]
+
+MAX_FAILURE_LINES = 10
+"""Lines of failed requests in one second; the next second's first line says how many had none."""
+OF_A_RECORD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message", "taskName"}
+"""What every record has; the rest was given by whoever logged, as `extra`."""
+
+request_id: ContextVar[str] = ContextVar("request_id", default="")
+"""The request that this task answers, for its lines in the log."""
+
+access_log = logging.getLogger("modelyard.access")
+
+
+def configure(log_format: LogFormat, level: str) -> None:
+    """Send every logger's lines to standard error in one form. For the process that serves, once."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines() if log_format == "json" else TextLines())
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    logging.captureWarnings(capture=log_format == "json")  # a warning in plain text is no line of JSON
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi"):
+        theirs = logging.getLogger(name)
+        theirs.handlers.clear()
+        theirs.propagate = True
+
+
+class TextLines(logging.Formatter):
+    """`INFO:     what happened`, and the request's id where there is one."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One record, its traceback below."""
+        name = request_id.get()
+        line = f"{record.levelname + ':':<9} {super().format(record)}"
+        first, newline, rest = line.partition("\n")
+        return f"{first} [{name}]{newline}{rest}" if name else line
+
+
+class JsonLines(logging.Formatter):
+    """`{"time", "level", "logger", "message"}`, `request_id`, what was given as `extra`, and `exception`; one line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One record."""
+        whole = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+        entry: dict[str, object] = {
+            "time": f"{whole}.{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        name = request_id.get()
+        if name:
+            entry["request_id"] = name
+        entry |= {key: value for key, value in vars(record).items() if key not in OF_A_RECORD}
+        if record.exc_info:
+            entry["exception"] = self.formatException(record.exc_info)
+        return json.dumps(entry, default=str)
+
+
+class AccessLog:
+    """A line a request, where it deserves one."""
+
+    def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
+        self._now_s = now_s
+        self._second = 0
+        self._lines = 0
+        self._left_out = 0
+
+    def request(self, method: str, route: str, code: int, seconds: float, model: str = "", trace_id: str = "") -> None:
+        """Say that a request was answered: its route as a template, and of its query no more than model and version."""
+        if code >= 500:
+            if not self._may():
+                self._left_out += 1
+                return
+            level = logging.WARNING
+        elif access_log.isEnabledFor(logging.DEBUG):
+            level = logging.DEBUG
+        else:
+            return
+        duration_ms = round(seconds * 1000, 3)
+        extra = {"method": method, "route": route, "status": code, "duration_ms": duration_ms}
+        extra |= {key: value for key, value in (("model", model), ("trace_id", trace_id)) if value}
+        named = f" ({model})" if model else ""
+        access_log.log(level, "%s %s%s: %d in %s ms", method, route, named, code, duration_ms, extra=extra)
+
+    def _may(self) -> bool:
+        """Whether one more line of a failure may be written in this second."""
+        second = int(self._now_s())
+        if second != self._second:
+            if self._left_out:
+                access_log.warning(
+                    "%d more failed requests had no line of their own",
+                    self._left_out,
+                    extra={"left_out": self._left_out},
+                )
+            self._second, self._lines, self._left_out = second, 0, 0
+        self._lines += 1
+        return self._lines <= MAX_FAILURE_LINES
