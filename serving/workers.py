@@ -32,7 +32,7 @@ log = logging.getLogger("modelyard.serving")
 
 LOOK_S = 0.25
 BACKOFF_S = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
-"""How long a place stays empty after its 1st, 2nd ... death in a row: a crash that repeats must not eat the others' time."""
+"""How long a place stays empty after its 1st, 2nd ... death in a row, so that crashes do not eat the others' time."""
 STEADY_S = 60.0
 """A worker that lived for so long begins its row anew."""
 HUNG_S = 30.0
@@ -235,5 +235,5 @@ def _hold(held: ExitStack, host: str, port: int) -> int:
 
 
 def _command(arguments: Sequence[str], port: int) -> list[str]:
-    """What a worker is started with: the same arguments, and the port that was found for all; of two flags the last counts."""
+    """What a worker is started with: the same arguments, then the port found for all; the last of two flags counts."""
     return [sys.executable, "-m", "serving", *arguments, f"--port={port}"]

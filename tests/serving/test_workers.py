@@ -19,7 +19,6 @@ from tests.serving.wire import predictions_of
 
 CLASSIFY = "/v1/classify"
 COUNTED = re.compile(r'^modelyard_requests_total{code="200",route="/v1/classify"} (\d+)', re.MULTILINE)
-MEMORY = Path("/dev/shm")
 
 
 class Crew:
