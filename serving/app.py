@@ -90,7 +90,9 @@ def create_app(settings: Settings, on_loaded: Callable[[list[Model]], None] | No
     api.state.access = access
     front = Front(api, metrics)
     front.guard = access if access.asks_for_keys else None
-    input_limits = InputLimits(settings.max_body_bytes, settings.max_body_s, settings.max_instances, settings.max_json_elements)
+    input_limits = InputLimits(
+        settings.max_body_bytes, settings.max_body_s, settings.max_instances, settings.max_json_elements
+    )
     for endpoint in ENDPOINTS.values():
         front.add(endpoint.path, handler(endpoint, models, input_limits))
     front.add(openai.PATH, openai.openai_handler(models, input_limits), openai.refuse)

@@ -41,7 +41,7 @@ def test_both_numbers_are_told(strict: Server) -> None:
     body = b'{"instances": [' + b'{"b64":""},' * MAX_ELEMENTS
     message = error_of(strict.client.post("/v1/classify", content=body, headers=JSON), 413, "input_too_large")
     assert f"at most {MAX_ELEMENTS}" in message
-    assert f"up to {2 * MAX_ELEMENTS + 1} values" in message
+    assert f"up to {2 * MAX_ELEMENTS + 2} values" in message
 
 
 def test_a_large_picture_in_json_holds_few_values(strict: Server) -> None:
