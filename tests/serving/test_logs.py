@@ -55,6 +55,32 @@ def test_every_library_and_every_warning_comes_in_the_same_form() -> None:
     ]
 
 
+def test_at_debug_only_our_own_lines_are_more_since_others_quote_what_they_read() -> None:
+    found = entries(
+        """
+        for name in ("PIL.TiffImagePlugin", "python_multipart.multipart", "modelyard.serving"):
+            logging.getLogger(name).debug("tag: GPSInfo")
+            logging.getLogger(name).info("i")
+        """,
+        "debug",
+    )
+    assert [(entry["logger"], entry["level"]) for entry in found] == [
+        ("PIL.TiffImagePlugin", "info"),
+        ("python_multipart.multipart", "info"),
+        ("modelyard.serving", "debug"),
+        ("modelyard.serving", "info"),
+    ]
+
+
+def test_a_level_above_info_holds_for_all() -> None:
+    code = """
+        for name in ("anything", "modelyard.serving"):
+            logging.getLogger(name).warning("w")
+            logging.getLogger(name).error("e")
+        """
+    assert [entry["message"] for entry in entries(code, "error")] == ["e", "e"]
+
+
 def test_a_traceback_is_one_line_of_json() -> None:
     (entry,) = entries(
         """

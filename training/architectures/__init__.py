@@ -15,6 +15,8 @@ ARCHITECTURES = {
     "defect_fpn": "training.architectures.defect_fpn:DefectFpnConfig",
     "dense_autoencoder": "training.architectures.dense_autoencoder:DenseAutoencoderConfig",
     "fcos": "training.architectures.fcos:FcosConfig",
+    "mlp": "training.architectures.mlp:MlpConfig",
+    "resnet": "training.architectures.resnet:ResnetConfig",
     "text_cnn": "training.architectures.text_cnn:TextCnnConfig",
     "unet": "training.architectures.unet:UnetConfig",
 }
