@@ -239,6 +239,7 @@ class Shelf:
         self._yard.metrics.load_failure(self.name)
         if slot.proven is None:
             slot.state, slot.reason = "refused", reason
+            self._yard.metrics.model_ready(self.name, slot.version, ready=False)
         else:
             slot.reason = f"it answers as it was loaded; its folder has changed and is refused: {reason}"
         self._yard.changed()

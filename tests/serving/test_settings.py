@@ -83,7 +83,7 @@ def test_every_setting_has_an_environment_variable(monkeypatch: pytest.MonkeyPat
 def test_every_setting_is_explained_in_help(help_text: str, name: str) -> None:
     assert docstrings()[name] in help_text
     if name != "repository":  # the one that has no flag, because it is the argument
-        assert f"--{name.replace('_', '-')} " in help_text
+        assert re.search(rf"--{name.replace('_', '-')}[ ,]", help_text)  # a yes or no has its opposite behind a comma
 
 
 @pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in REFUSED.items() for value in values])
