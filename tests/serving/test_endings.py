@@ -15,6 +15,7 @@ from serving.metrics import Metrics
 from tests.builders import png
 from tests.serving.figures import samples_of, shown
 from tests.serving.running import Server, running
+from tests.serving.test_exposition import promtool
 
 CLASSIFY = "/v1/classify"
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
@@ -89,6 +90,12 @@ def test_tritons_names_are_shown_where_they_are_set(talkative: Server) -> None:
     figures = samples_of(talkative.client.get("/metrics").text)
     assert figures["nv_inference_count"]["fake", "1"] >= 1
     assert figures["nv_inference_exec_count"]["fake", "1"] >= 1
+
+
+def test_promtool_finds_nothing_to_say_of_a_running_service(server: Server) -> None:
+    server.client.post(CLASSIFY, content=png())
+    found = promtool(server.client.get("/metrics").content)
+    assert (found.returncode, found.stdout + found.stderr) == (0, "")
 
 
 def test_drift_of_a_running_service_is_counted(server: Server) -> None:
