@@ -96,9 +96,7 @@ def test_only_admins_change_what_is_served(call: Caller) -> None:
         ({"model_name": "fake", "parameters": {"file:1/model": {"bytes_param": b"x"}}}, grpc.StatusCode.UNIMPLEMENTED, "failed to load"),
     ],
 )  # fmt: skip
-def test_loads_that_are_refused(
-    call: Caller, fields: dict[str, object], status: grpc.StatusCode, says: str
-) -> None:
+def test_loads_that_are_refused(call: Caller, fields: dict[str, object], status: grpc.StatusCode, says: str) -> None:
     with pytest.raises(grpc.RpcError) as caught:
         call("RepositoryModelLoad", metadata=[("x-api-key", ADMIN.key)], **fields)
     assert (caught.value.code(), says in caught.value.details()) == (status, True), caught.value.details()
