@@ -86,7 +86,8 @@ class GrpcServer:
         except RuntimeError as cause:
             raise BadInput(f"--grpc-port {asked.port}: cannot listen on {address} ({cause}); is it free?") from None
         await self._server.start()
-        log.info("gRPC listens on %s:%d", address.rpartition(":")[0], self.port)
+        if not asked.share_port:  # of a port that processes share, the one that started them tells once
+            log.info("gRPC listens on %s:%d", address.rpartition(":")[0], self.port)
 
     async def stop(self, grace_s: float) -> None:
         """Answer what has come, then end; what is not answered within the time is cut off.
