@@ -5,26 +5,22 @@ from typing import Any
 
 import httpx
 import pytest
-import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
-from schemathesis import APIOperation, Case, GenerationMode
-from schemathesis.specs.openapi.checks import (
-    content_type_conformance,
-    response_schema_conformance,
-    status_code_conformance,
-)
 
 from serving.keys import make_key
 from tests.builders import png, write_fake_bundle
 from tests.serving.embedder import write_fake_embedder
 from tests.serving.running import PATIENCE_S, Server, running
 
+schemathesis = pytest.importorskip("schemathesis", reason="it belongs to the dev extra")
+checks = pytest.importorskip("schemathesis.specs.openapi.checks")
+
 ADMIN = make_key("root")
 KEY = {"x-api-key": ADMIN.key}
 NUM_SHARES = 4
 """The operations are dealt out to so many tests, which may run side by side."""
 NUM_EXAMPLES = 10
-CHECKS = [status_code_conformance, content_type_conformance, response_schema_conformance]
+CHECKS = [checks.status_code_conformance, checks.content_type_conformance, checks.response_schema_conformance]
 IN_PATH = {"name": "spare", "version": "1"}
 """What exists: the operations that change something find a model that no other test asks."""
 
@@ -59,19 +55,17 @@ def test_no_request_made_from_the_document_meets_what_the_document_does_not_tell
     assert answer.status_code == 200
 
 
-def _ways(operation: "APIOperation[Any, Any, Any, Any]") -> Iterator[dict[str, Any]]:
+def _ways(operation: Any) -> Iterator[dict[str, Any]]:
     """How requests for an operation are made: fitting, for something that exists, and not fitting."""
-    yield {"generation_mode": GenerationMode.POSITIVE}
+    yield {"generation_mode": schemathesis.GenerationMode.POSITIVE}
     if operation.path_parameters:
         named = {name: IN_PATH[name] for name in IN_PATH if f"{{{name}}}" in operation.path}
-        yield {"generation_mode": GenerationMode.POSITIVE, "path_parameters": named}
+        yield {"generation_mode": schemathesis.GenerationMode.POSITIVE, "path_parameters": named}
     if operation.body or operation.query:  # of a path alone nothing can be wrong: every text is a name
-        yield {"generation_mode": GenerationMode.NEGATIVE}
+        yield {"generation_mode": schemathesis.GenerationMode.NEGATIVE}
 
 
-def _ask(
-    server: Server, operation: "APIOperation[Any, Any, Any, Any]", how: dict[str, Any], problems: list[str]
-) -> None:
+def _ask(server: Server, operation: Any, how: dict[str, Any], problems: list[str]) -> None:
     @settings(
         max_examples=NUM_EXAMPLES,
         derandomize=True,
@@ -81,7 +75,7 @@ def _ask(
         suppress_health_check=list(HealthCheck),
     )
     @given(operation.as_strategy(**how))
-    def ask(case: Case) -> None:
+    def ask(case: Any) -> None:
         response = case.call(base_url=server.url, headers=KEY, timeout=PATIENCE_S)
         if response.status_code == 500:  # 501, 503 and 504 are answers; whether they are told of is checked below
             problems.append(f"{case.as_curl_command()[:500]}\n  {response.text[:300]}")
