@@ -3,7 +3,9 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
@@ -13,24 +15,36 @@ from starlette.types import Receive, Scope, Send
 
 from bundle.preprocess import Limits
 from serving import errors, openai, openapi
-from serving.access import Access
+from serving.access import Access, require_admin
+from serving.alone import Alone, fleet_of
+from serving.drift import Drift
+from serving.endings import Endings
 from serving.endpoints import ENDPOINTS
 from serving.endpoints.endpoint import handler
 from serving.fleet import Fleet
 from serving.front import Front
+from serving.golden_watch import GoldenWatch
 from serving.inputs import InputLimits
 from serving.lanes import Lanes
 from serving.metrics import Metrics
 from serving.models import models_router
+from serving.oip import infer
 from serving.oip.health import health_router
-from serving.repository import Model, ModelRepository
-from serving.served import Serving
+from serving.oip.rest import Admin, routers
+from serving.repository import ModelRepository
+from serving.served import ServedModel, Serving
 from serving.settings import Settings
-from serving.shared import Place
+from serving.slots import ModelState
+from serving.tracing import Tracing, open_tracing
+
+if TYPE_CHECKING:
+    from serving.oip.grpc_server import GrpcServer
 
 DESCRIPTION = (
     "Every model here was proven, before it answered, to give its checkpoint's answers. `/v1/models` has the evidence."
 )
+
+OnLoaded = Callable[[list[ModelState]], None]
 
 
 class Application:
@@ -45,72 +59,131 @@ class Application:
         await (self.front if scope["type"] == "http" else self.api)(scope, receive, send)
 
 
-def create_app(settings: Settings, on_loaded: Callable[[list[Model]], None] | None = None) -> Application:
+@dataclass(frozen=True)
+class Parts:
+    """What the service is made of."""
+
+    settings: Settings
+    access: Access
+    metrics: Metrics
+    tracing: Tracing | None
+    endings: Endings
+    drift: Drift
+    lanes: Lanes
+    models: ModelRepository
+    fleet: Alone | Fleet
+    """Who speaks for all processes that share the port."""
+    grpc: "GrpcServer | None"
+
+
+def create_app(settings: Settings, on_loaded: OnLoaded | None = None) -> Application:
     """The whole service. Models are brought up in the background once it runs; until then it is live, not ready.
 
-    `on_loaded` is called, off the event loop, when every model is ready or refused.
+    `on_loaded` is called, on the event loop, when every model is ready or refused (in every process, by one of them).
+
+    Raises:
+        BadInput: keys, certificates or tracing that cannot be used.
     """
-    metrics = Metrics()
+    parts = _parts(settings, on_loaded)
+    api: FastAPI = FastAPIOffline(
+        title="Modelyard",
+        version=version("modelyard"),
+        description=DESCRIPTION,
+        lifespan=_lifespan(parts),
+        redirect_slashes=False,
+    )
+    errors.install(api)
+    api.state.models, api.state.access = parts.models, parts.access
+    front = Front(api, parts.endings)
+    front.guard = parts.access if parts.access.asks_for_keys else None
+    _add_routes(api, front, parts)
+    openapi.install(api)
+    return Application(api, front)
+
+
+def _parts(settings: Settings, on_loaded: OnLoaded | None) -> Parts:
+    metrics = Metrics(settings.nv_metrics)
+    drift = Drift(metrics)
     lanes = Lanes(settings.own_threads)
-    limits = Limits(settings.max_input_bytes, settings.max_pixels)
     serving = Serving(
         device=settings.device,
-        limits=limits,
+        limits=Limits(settings.max_input_bytes, settings.max_pixels),
         lanes=lanes,
         metrics=metrics,
+        drift=drift,
         layout=settings.layout,
         max_queue=settings.max_queue,
         timeout_s=settings.timeout_ms / 1e3,
         here_ms=settings.here_ms,
     )
-    models = ModelRepository(settings.repository, serving)
+    watch = GoldenWatch(settings.golden_every_s, settings.golden_limit_s, settings.golden_failures_to_die)
+    models = ModelRepository(
+        settings.repository,
+        lambda bundle, of_model: ServedModel(bundle, of_model, serving),
+        metrics,
+        settings.poll_s,
+        watch if settings.golden_every_s else None,
+    )
     access = Access(settings)
-    place = Place.given()
-    fleet = Fleet(place, models, lambda: announce()) if place else None  # type: ignore[arg-type]
+    fleet = fleet_of(models, lambda: on_loaded(models.models) if on_loaded else None)
+    tracing = open_tracing(settings.tracing)
+    endings = Endings(metrics, tracing)
+    grpc = None
+    if settings.grpc_port is not None:
+        from serving.oip.grpc_server import grpc_server  # a third of a second that only those pay who use it
 
-    def announce() -> None:
-        if on_loaded:
-            on_loaded(models.models)
+        grpc = grpc_server(settings, models, metrics, access, endings, fleet)
+    return Parts(settings, access, metrics, tracing, endings, drift, lanes, models, fleet, grpc)
 
-    def bring_up() -> None:
-        models.load(lambda model: metrics.model_ready(model.name, model.version, model.state == "ready"))
-        if fleet is None:
-            announce()
+
+def _lifespan(parts: Parts) -> Callable[[FastAPI], Any]:
+    """The life of the process, from the first socket to the last."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        loading = asyncio.create_task(asyncio.to_thread(bring_up))
-        if fleet is not None:
-            await fleet.start(loading)
+        parts.metrics.start()
+        at_work = [asyncio.create_task(parts.models.start()), asyncio.create_task(parts.drift.run())]
+        await parts.fleet.start(at_work[0])
+        if parts.grpc is not None:
+            await parts.grpc.start()
         yield
-        await loading
-        if fleet is not None:
-            await fleet.stop()
-        lanes.close()
+        if parts.grpc is not None:
+            await parts.grpc.stop(parts.settings.drain_s)
+        await parts.models.close()
+        await _ended(*at_work)
+        await parts.fleet.stop()
+        parts.lanes.close()
+        parts.metrics.stop()
+        if parts.tracing is not None:
+            parts.tracing.close()
 
-    api: FastAPI = FastAPIOffline(
-        title="Modelyard",
-        version=version("modelyard"),
-        description=DESCRIPTION,
-        lifespan=lifespan,
-        redirect_slashes=False,
+    return lifespan
+
+
+async def _ended(bringing_up: "asyncio.Task[None]", *for_ever: "asyncio.Task[None]") -> None:
+    """What was begun is finished, what never ends is ended."""
+    await bringing_up
+    for task in for_ever:
+        task.cancel()
+    await asyncio.gather(*for_ever, return_exceptions=True)
+
+
+def _add_routes(api: FastAPI, front: Front, parts: Parts) -> None:
+    settings, models = parts.settings, parts.models
+    limits = InputLimits(
+        settings.max_body_bytes, settings.max_body_s, settings.max_instances, settings.max_json_elements
     )
-    api.state.models = models
-    errors.install(api)
-    api.state.access = access
-    front = Front(api, metrics)
-    front.guard = access if access.asks_for_keys else None
-    input_limits = InputLimits(settings.max_body_bytes, settings.max_body_s, settings.max_instances)
     for endpoint in ENDPOINTS.values():
-        front.add(endpoint.path, handler(endpoint, models, input_limits))
-    front.add(openai.PATH, openai.openai_handler(models, input_limits), openai.refuse)
-    api.include_router(models_router(models))
-    api.include_router(health_router(fleet or models))
+        front.add(endpoint.path, handler(endpoint, models, limits))
+    front.add(openai.PATH, openai.openai_handler(models, limits), openai.refuse)
+    front.add_pattern("/v2/models/", "/infer", infer.TEMPLATE, infer.infer_handler(models, limits), infer.refuse)
+    api.include_router(models_router(models, parts.fleet, require_admin))
+    api.include_router(health_router(parts.fleet))
+    admin = Admin(bool(settings.admin_keys or settings.admin_keys_file), require_admin, parts.fleet)
+    for router in routers(models, parts.metrics, admin, limits):
+        api.include_router(router)
 
     @api.get("/metrics", summary="Figures for Prometheus", tags=["health"])
     async def exposition(request: Request) -> Response:
-        content, content_type = await metrics.scrape(request.headers.get("accept", ""))
+        content, content_type = await parts.metrics.scrape(request.headers.get("accept", ""))
         return Response(content, headers={"Content-Type": content_type})
-
-    openapi.install(api)
-    return Application(api, front)

@@ -46,6 +46,8 @@ class Batcher:
         self.in_flight = 0
         """Requests accepted and not yet answered."""
         self.policy = policy
+        self.num_batches = 0
+        """Batches that came back; while it grows, waiting is no hang."""
         self._what = what
         self._compute = compute
         self._lanes = lanes
@@ -230,6 +232,7 @@ class Batcher:
         try:
             job.prepared[i] = self._compute.prepare(one)
         except BadInput as cause:
+            job.call.phases["prepare"] = job.prepare_s + now() - start
             raise (type(cause)(f"instance {i}: {cause}") if len(job.inputs) > 1 else cause) from None
         job.prepare_s += now() - start
 
@@ -257,6 +260,7 @@ class Batcher:
 
     def _deliver(self, done: list[Job[Any]], size: int, compute_s: float) -> None:
         """Give answers to their callers; on the event loop."""
+        self.num_batches += 1
         self._observer.batch(size, compute_s)
         self._row_cost_s += COST_MEMORY * (compute_s / size - self._row_cost_s)
         for job in done:

@@ -16,9 +16,10 @@ from serving.app import create_app
 from serving.drain import DrainingServer
 from serving.endpoints import ENDPOINTS
 from serving.listening import address, listener, uvicorn_config
-from serving.repository import Model
+from serving.logs import configure
 from serving.settings import Settings
 from serving.shared import Place
+from serving.slots import ModelState
 from serving.workers import supervise
 
 log = logging.getLogger("modelyard.serving")
@@ -27,7 +28,7 @@ log = logging.getLogger("modelyard.serving")
 def serve_command(arguments: list[str]) -> None:
     """`modelyard serve REPOSITORY [--host --port ...]`; every flag is also an environment variable MODELYARD_*."""
     settings = tyro.cli(Settings, prog="modelyard serve", args=arguments, default=_from_environment())
-    logging.basicConfig(level=settings.log_level.upper(), format="%(levelname)s:     %(message)s")
+    configure(settings.log_format, settings.log_level)
     warnings.filterwarnings("ignore", module=r"PIL\.")  # a client's odd picture is answered; it is no news for the log
     place = Place.given()
     if settings.workers > 1 and place is None:
@@ -52,7 +53,7 @@ def _from_environment() -> Settings:
         raise BadInput(f"the environment holds a setting that is not allowed: {given}: {problems(cause)}") from None
 
 
-def _announce(repository: Path, address: str, models: list[Model]) -> None:
+def _announce(repository: Path, address: str, models: list[ModelState]) -> None:
     """Say what is served, with a line for each model that works when it is pasted."""
     for model in models:
         if model.served is None:

@@ -79,6 +79,11 @@ class Watch:
         self._blocks: deque[Block] = deque([Block()], maxlen=NUM_BLOCKS)
         self._told_of_failure = False
 
+    @property
+    def samples(self) -> int:
+        """Answers in the window."""
+        return sum(block.size for block in self._blocks)
+
     def offer(self, rows: Sequence[Tensors], prepared: Sequence[Prepared]) -> None:
         """Answers of one request: rows of outputs and what they were made from. Nearly always a look at the clock.
 
@@ -103,7 +108,7 @@ class Watch:
                 new_inputs.append(inputs)
         if not new_inputs:
             return None
-        size = sum(block.size for block in self._blocks)
+        size = self.samples
         totals = sums(block.counts for block in self._blocks)
         indices = {
             name: psi(bins, totals[name], self._num_reference)
@@ -146,7 +151,9 @@ class Drift:
         self._forget = metrics.forget_drift
         self._samples_a_second = samples_a_second
         self._now_s = now_s
-        self._watches: tuple[ref[Watch], ...] = ()  # whoever serves holds a watch; one that never came to serve just goes
+        self._watches: tuple[
+            ref[Watch], ...
+        ] = ()  # whoever serves holds a watch; one that never came to serve just goes
         self._levels: dict[tuple[str, str], int] = {}
 
     def watch(self, predictor: Predictor) -> Watch:
@@ -180,8 +187,9 @@ class Drift:
                 self._publish(watch, findings)
 
     def _publish(self, watch: Watch, found: Findings) -> None:
-        """Set the gauges of a model; where several of its versions answer, they are the newest one's."""
-        if any(other.name == watch.name and other.version > watch.version for other in self.watches):
+        """Set the gauges of a model; where several of its versions answer, they are those of the one asked most."""
+        rivals = [other for other in self.watches if other.name == watch.name]
+        if watch is not max(rivals, key=lambda other: (other.samples, other.version)):
             return
         families, name = self._families, watch.name
         families.drift_samples.labels(name).set(found.samples)

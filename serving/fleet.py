@@ -77,7 +77,7 @@ class Repository(Protocol):
 
 
 class Fleet:
-    """All workers, as one of them sees them; with the names of the repository whose place it takes for HTTP and gRPC."""
+    """All workers, as one of them sees them; it stands where the repository stands in a service of one process."""
 
     def __init__(self, place: Place, repository: Repository, on_all_ready: Callable[[], None]) -> None:
         """`on_all_ready` is called once, in whichever worker sees first that all are ready."""
@@ -121,11 +121,11 @@ class Fleet:
         return "; ".join(filter(None, map(self._why_not_ready, range(self._place.number))))
 
     def not_live_because(self) -> str:
-        """Why the service should be started again, or "". A worker that died is no reason: it is started again alone."""
+        """Why the service should be started again, or "". A dead worker is no reason: it is started again alone."""
         return "; ".join(filter(None, map(self._why_not_live, range(self._place.number))))
 
     @property
-    def models(self) -> list[ModelReport]:
+    def models(self) -> Sequence[State]:
         """Every version that any worker knows, in the worst state that it has in any."""
         known = [(index, self._models_of(index)) for index in range(self._place.number)]
         keys = sorted({key for _, models in known for key in models})

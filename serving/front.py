@@ -15,9 +15,10 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from bundle.errors import ClientGone, ModelyardError, Overloaded
+from serving import logs
 from serving.call import Call, now, request_id, timeout_s
+from serving.endings import Endings
 from serving.errors import refusal, sendable
-from serving.metrics import Metrics
 from serving.reply import Header, Reply, header_pairs
 
 Handler = Callable[[Request, Call], Awaitable[Reply]]
@@ -48,9 +49,9 @@ class Guard(Protocol):
 class Front:
     """The frame. `routes` are the predictions: path -> (handler, how it writes its errors)."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, endings: Endings) -> None:
         self._app = app
-        self._metrics = metrics
+        self._endings = endings
         self._routes: dict[str, tuple[Handler, Refuse]] = {}
         self._patterns: list[tuple[str, str, str, Handler, Refuse]] = []
         self._pace = Pace()
@@ -71,6 +72,7 @@ class Front:
         """Answer one HTTP request."""
         headers: dict[bytes, bytes] = dict(scope["headers"])
         call = Call(request_id(headers.get(b"x-request-id")))
+        logs.request_id.set(call.request_id)
         more: list[Header] = [NOSNIFF, (b"x-request-id", call.request_id.encode())]
         if self.draining:
             more.append(CLOSE)
@@ -90,7 +92,7 @@ class Front:
                 more.append((b"server-timing", server_timing(call)))
             await send(reply.start(more))
             await send(reply.rest())
-            self._metrics.count_request(template, reply.status, now() - call.arrived)
+            self._endings.ended(scope["method"], template, reply.status, call, headers)
         finally:
             self.in_flight -= 1
 
@@ -121,7 +123,7 @@ class Front:
         except ClientDisconnect:
             return refuse(ClientGone("the client went away"))
         except Exception:
-            log.exception("%s %s failed [%s]", request.method, request.scope["path"], call.request_id)
+            log.exception("%s %r failed", request.method, request.scope["path"])  # a path may hold line ends
             text = f"{request.method} {request.scope['path']} failed; the server's log says why"
             return error_reply(500, "internal", text)
 
@@ -156,7 +158,7 @@ class Front:
             await self._app(scope, receive, watch)
         finally:
             route = getattr(scope.get("route"), "path", "other")
-            self._metrics.count_request(route, status, now() - call.arrived)
+            self._endings.ended(scope["method"], route, status, call, headers)
 
 
 class Pace:
@@ -181,8 +183,11 @@ class Pace:
 
 
 def server_timing(call: Call) -> bytes:
-    """The header Server-Timing: milliseconds by phase."""
-    return ", ".join([f"{phase};dur={seconds * 1e3:.3f}" for phase, seconds in call.phases.items()]).encode()
+    """The header Server-Timing: milliseconds by phase.
+
+    Of a copy: where a request failed, rows of it may still be on a thread that adds to them.
+    """
+    return ", ".join([f"{phase};dur={seconds * 1e3:.3f}" for phase, seconds in list(call.phases.items())]).encode()
 
 
 def refused(error: ModelyardError) -> Reply:

@@ -1,8 +1,9 @@
 """The service's log on standard error: lines for people, or one JSON object a line for machines; never a payload.
 
-One format for all: uvicorn's loggers and warnings come the same way. A request has a line where the level is debug, or
-where it failed through no fault of its caller (5xx); ten of those a second at most, since refusing must stay cheap when
-everything is refused. Knows logging. Knows nothing of HTTP beyond the words of an access line.
+One format for all: uvicorn's loggers and warnings come the same way; the level debug is for our own loggers alone.
+A request has a line where the level is debug, or where it failed through no fault of its caller (5xx); ten of those a
+second at most, since refusing must stay cheap when everything is refused. Knows logging. Knows nothing of HTTP beyond
+the words of an access line.
 """
 
 import json
@@ -17,6 +18,8 @@ LogFormat = Literal["text", "json"]
 
 MAX_FAILURE_LINES = 10
 """Lines of failed requests in one second; the next second's first line says how many had none."""
+ASKED_OFTEN = ("/ready", "/live")
+"""A 503 here is an answer like any other, and is asked for every second."""
 OF_A_RECORD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message", "taskName"}
 """What every record has; the rest was given by whoever logged, as `extra`."""
 
@@ -30,7 +33,10 @@ def configure(log_format: LogFormat, level: str) -> None:
     """Send every logger's lines to standard error in one form. For the process that serves, once."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonLines() if log_format == "json" else TextLines())
-    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    chosen = logging.getLevelNamesMapping()[level.upper()]
+    # Others' debug lines quote what they read: Pillow the tags of a picture, python-multipart parts of a body.
+    logging.basicConfig(level=max(chosen, logging.INFO), handlers=[handler], force=True)
+    logging.getLogger("modelyard").setLevel(chosen)
     logging.captureWarnings(capture=log_format == "json")  # a warning in plain text is no line of JSON
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi"):
         theirs = logging.getLogger(name)
@@ -81,7 +87,7 @@ class AccessLog:
 
     def request(self, method: str, route: str, code: int, seconds: float, model: str = "", trace_id: str = "") -> None:
         """Say that a request was answered: its route as a template, and of its query no more than model and version."""
-        if code >= 500:
+        if code >= 500 and not route.endswith(ASKED_OFTEN):
             if not self._may():
                 self._left_out += 1
                 return

@@ -18,6 +18,30 @@ FILE = "serving.toml"
 Layout = Literal["auto", "throughput", "latency"]
 
 
+class Latest(Spec):
+    """Serve the N newest versions."""
+
+    latest: int = Field(ge=1)
+
+
+class Specific(Spec):
+    """Serve these versions and no others."""
+
+    specific: tuple[int, ...] = Field(min_length=1)
+
+
+VersionPolicy = Latest | Specific | Literal["all"]
+
+
+class CanarySettings(Spec):
+    """Another version that a share of the requests is asked of too; answers never come from it."""
+
+    version: int | Literal["next"] = "next"
+    """Which, or "next": whatever newer version appears while the service runs."""
+    share: float = Field(default=0.05, gt=0, le=1)
+    """Part of the requests that are compared."""
+
+
 class ModelSettings(Spec):
     """How one model is served."""
 
@@ -35,6 +59,10 @@ class ModelSettings(Spec):
     """throughput: a processor a batch; latency: all processors for one; auto: by load and the latency table."""
     timeout_ms: float | None = Field(default=None, gt=0)
     """How long a request may take that does not say so itself."""
+    version_policy: VersionPolicy = Latest(latest=1)
+    """Which versions answer: `{latest = N}`, `{specific = [1, 3]}` or `"all"`; where none is asked for, the newest."""
+    canary: CanarySettings | None = None
+    """`{version = 3, share = 0.1}`, or `{version = "next"}`."""
 
 
 def read_model_settings(model: Path) -> ModelSettings:

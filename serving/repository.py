@@ -1,150 +1,223 @@
-"""The models of a repository: each is checked, loaded and replayed before it answers, or refused with the reason.
+"""The models of a repository: who answers a request, and loading, unloading and rolling back while requests run.
 
-Knows bundles and predictors. Knows nothing of HTTP. One model's refusal never touches another.
+`find` is asked ten thousand times a second: it reads `Routes`, which are replaced in one assignment when anything
+changes. All else happens on the event loop now and then, and its work on threads of its own (`Hands`).
+
+Knows models by name. Knows nothing of HTTP. One model's refusal never touches another.
 """
 
+import asyncio
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+import re
+from collections.abc import Coroutine
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
-from bundle.errors import BundleError, ModelNotFound, ModelNotReady, ModelyardError
-from bundle.store import Bundle, names, open_bundle, versions
-from runtime.replay import replay
-from serving.model_settings import read_model_settings
-from serving.served import ServedModel, Serving
+from bundle.errors import BundleError, ModelNotFound
+from bundle.spec import NAME_PATTERN
+from runtime.cpus import available_cpus
+from serving.bring_up import Serve
+from serving.canary import report_of
+from serving.golden_watch import GoldenWatch
+from serving.hands import Hands, Stopped
+from serving.routes import Routes
+from serving.scan import Found, scan, scan_model
+from serving.served import ServedModel
+from serving.shelf import Shelf
+from serving.slots import ModelState, Proven
+from serving.watch import Watch
+from serving.yard import RepositoryMetrics, Yard
+
+UNLOAD_PATIENCE_S = 30.0
+"""How long the caller of an unload waits for queued work; that goes on afterwards all the same."""
 
 log = logging.getLogger("modelyard.serving")
 
 
-def bring_up(bundle: Bundle, serving: Serving) -> ServedModel:
-    """Load a checked bundle in every layout it will run in, and replay its golden samples in each.
-
-    Raises:
-        ModelyardError: it cannot be loaded, or does not give the checkpoint's answers.
-    """
-    served = ServedModel(bundle, read_model_settings(bundle.folder.parent), serving)
-    artefact = bundle.manifest.artefacts[bundle.manifest.default_artefact]
-    golden = bundle.golden()
-    for predictor in filter(None, (served.predictor, served.wide)):
-        replay(predictor, golden, artefact.atol)
-        for size in served.batch_ladder():
-            predictor.run_batch([golden[0].inputs] * size)
-    return served
-
-
-@dataclass(frozen=True)
-class Model:
-    """One model version and whether it answers."""
-
-    name: str
-    version: int
-    state: Literal["loading", "ready", "refused"]
-    reason: str = ""
-    """Why it does not answer; empty when ready."""
-    served: ServedModel | None = None
-    """There when ready."""
-
-
 class ModelRepository:
-    """The newest version of every model in a folder."""
+    """The models in a folder."""
 
-    def __init__(self, folder: Path, serving: Serving) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        serve: Serve,
+        metrics: RepositoryMetrics,
+        poll_s: float = 0.0,
+        golden: GoldenWatch | None = None,
+    ) -> None:
+        """`poll_s`: how often the folder is looked at, 0 for never; `golden`: how models are asked while they run."""
         self._folder = folder
-        self._serving = serving
-        self._models: dict[str, Model] = {}
+        self._metrics = metrics
+        self._hands = Hands(available_cpus())
+        self._yard = Yard(folder, serve, self._hands, metrics, self._publish)
+        self._shelves: dict[str, Shelf] = {}
         self._problem = "the repository has not been read yet"
+        self._routes = Routes(problem=self._problem)
+        self._starting = True
+        self._golden = golden
+        self._watch = Watch(folder, self._hands, self, poll_s) if poll_s else None
+        self._tasks: list[asyncio.Task[None]] = []
 
-    @property
-    def models(self) -> list[Model]:
-        """All models, by name."""
-        return [self._models[name] for name in sorted(self._models)]
+    # Asked for every request.
 
-    def load(self, on_change: Callable[[Model], None]) -> None:
-        """Read the folder and bring up every model; blocks until all are ready or refused."""
-        try:
-            newest = {name: max(versions(self._folder, name), default=0) for name in names(self._folder)}
-        except (ModelyardError, OSError) as cause:
-            self._problem = f"{cause}; `modelyard export --repository` makes such a folder"
-            log.error("%s", self._problem)
-            return
-        if not newest:
-            self._problem = f"{self._folder} holds no models; make one with `modelyard export`"
-            log.error("%s", self._problem)
-            return
-        # One assignment, then the problem: no request sees half a list, or an empty one that looks decided.
-        self._models = {
-            name: Model(name, version, "loading", "it is being loaded and proven") for name, version in newest.items()
-        }
-        self._problem = ""
-        for model in self.models:
-            self._models[model.name] = self._bring_up(model)
-            on_change(self._models[model.name])
-
-    def _bring_up(self, model: Model) -> Model:
-        folder = self._folder / model.name / str(model.version)
-        try:
-            if not model.version:
-                raise BundleError(f"{folder.parent}: it holds no version: a folder whose name is a positive integer")
-            bundle = open_bundle(folder)
-            artefact = bundle.manifest.artefacts[bundle.manifest.default_artefact]
-            served = bring_up(bundle, self._serving)
-        except ModelyardError as cause:
-            log.error("model '%s' is refused: %s", model.name, cause)
-            return replace(model, state="refused", reason=str(cause))
-        except Exception as cause:  # whatever one model's files provoke, the others must still come up
-            log.exception("model '%s' is refused", model.name)
-            return replace(model, state="refused", reason=f"{folder}: unforeseen: {type(cause).__name__}: {cause}")
-        log.info("model '%s' version %d is ready (%s)", model.name, model.version, artefact.file)
-        return replace(model, state="ready", reason="", served=served)
-
-    def not_live_because(self) -> str:
-        """Why the process should be ended, or ""."""
-        return ""
-
-    def not_ready_because(self) -> str:
-        """Why the service should not get traffic, or "": everything is decided and at least one model answers."""
-        loading = [model.name for model in self.models if model.state == "loading"]
-        if self._problem or loading:
-            return self._problem or f"loading {', '.join(loading)}"
-        if any(model.state == "ready" for model in self.models):
-            return ""
-        return "; ".join(f"{model.name}: {model.reason}" for model in self.models)
-
-    def find(self, task: str, name: str | None, version: int | None) -> ServedModel:
+    def find(self, task: str | None, name: str | None, version: int | None) -> ServedModel:
         """The model that a request means; the name may be left out where one model of the task is there.
+
+        Whoever has awaited anything since asks again: another version may have been swapped in.
 
         Raises:
             ModelNotFound: no such model, version, or none (or several) of the task. ModelNotReady: it does not answer.
         """
-        if not self._models and self._problem:
-            raise ModelNotReady(self._problem)
-        model = self._named(name) if name is not None else self._only(task)
-        if version not in (None, model.version):
-            raise ModelNotFound(
-                f"model '{model.name}' has no version {version} here; version {model.version} is served"
-            )
-        if model.served is None:
-            raise ModelNotReady(f"model '{model.name}' version {model.version} does not answer: {model.reason}")
-        if model.served.manifest.task != task:
-            raise ModelNotFound(f"model '{model.name}' is for {model.served.manifest.task}, not for {task}")
-        return model.served
+        return self._routes.find(task, name, version)
 
-    def _named(self, name: str) -> Model:
-        if name not in self._models:
-            raise ModelNotFound(f"no model '{name}'; there are {', '.join(sorted(self._models)) or 'none'}")
-        return self._models[name]
+    @property
+    def models(self) -> list[ModelState]:
+        """Every version this process has to do with, by name and number."""
+        return list(self._routes.models)
 
-    def _only(self, task: str) -> Model:
-        fitting = [model for model in self.models if model.served and model.served.manifest.task == task]
-        if len(fitting) == 1:
-            return fitting[0]
-        if fitting:
-            raise ModelNotFound(
-                f"several models are for {task}; add ?model= one of {', '.join(m.name for m in fitting)}"
-            )
-        reason = self.not_ready_because()
-        if reason:
-            raise ModelNotReady(f"no model for {task} is ready: {reason}")
-        raise ModelNotFound(f"no model here is for {task}")
+    def not_ready_because(self) -> str:
+        """Why the service should not get traffic, or "": all was decided once, a model answers, and rightly so."""
+        loading = sorted({model.name for model in self._routes.models if model.state == "loading"})
+        if self._starting and (self._problem or loading):
+            return self._problem or f"loading {', '.join(loading)}"
+        if self._routes:
+            return self._golden.not_ready_because(self._answering()) if self._golden else ""
+        reasons = "; ".join(f"{model.name}: {model.reason}" for model in self._routes.models)
+        return reasons or self._problem
+
+    def not_live_because(self) -> str:
+        """Why the process should be ended, or ""."""
+        return self._golden.not_live_because(self._answering()) if self._golden else ""
+
+    # The life of the service.
+
+    async def start(self) -> None:
+        """Bring up every model, several at a time; then look after them until `close`."""
+        found: dict[str, Found] = {}
+        try:
+            found = await self._hands.prove(scan, self._folder)
+            self._problem = "" if found else f"{self._folder} holds no models; make one with `modelyard export`"
+        except BundleError as cause:
+            self._problem = f"{cause}; `modelyard export --repository` makes such a folder"
+        if self._problem:
+            log.error("%s", self._problem)
+        for name, one in found.items():
+            self._shelf(name).expect(one)
+        self._publish()
+        try:
+            await asyncio.gather(*(self.follow(name, one) for name, one in found.items()))
+        except Stopped:
+            return
+        self._hands.started()
+        self._starting = False
+        if self._watch is not None:
+            self._begin(self._watch.run(found))
+        if self._golden is not None:
+            self._begin(self._golden.run(self._answering))
+
+    async def close(self) -> None:
+        """Begin nothing more; what answers, goes on answering."""
+        self._hands.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    # What operators do.
+
+    async def load(self, name: str) -> None:
+        """Read a model anew: its newest versions by policy are proven and swapped in, whatever was decided before.
+
+        Raises:
+            ModelNotFound: no such folder. ModelNotReady: what should answer is refused; begins with "failed to load".
+        """
+        found = await self._look(name)
+        if name not in self._shelves and not found.is_folder:
+            raise ModelNotFound(f"failed to load '{name}': {self._folder} holds no such model")
+        await self._shelf(name).load(found)
+
+    async def unload(self, name: str) -> None:
+        """Take a model away until it is loaded again; what it has accepted is answered.
+
+        Raises:
+            ModelNotFound: no such model.
+        """
+        await self._known(name).unload(UNLOAD_PATIENCE_S)
+
+    async def rollback(self, name: str) -> int:
+        """Serve the version before; newer ones that are there now are left alone until `load` or a newer one still.
+
+        Raises:
+            ModelNotFound: no such model, or no version before. ModelNotReady: none of them is good.
+        """
+        return await self._known(name).roll_back(await self._look(name))
+
+    async def promote(self, name: str) -> int:
+        """Let a model's canary answer.
+
+        Raises:
+            ModelNotFound: no such model, or no canary. ModelNotReady: the canary is refused.
+        """
+        return await self._known(name).promote(await self._look(name))
+
+    def canary(self, name: str) -> dict[str, Any]:
+        """How a model's canary does, as JSON values.
+
+        Raises:
+            ModelNotFound: no such model.
+        """
+        return {"model": name, **report_of(self._known(name).shadow)}
+
+    async def follow(self, name: str, found: Found) -> None:
+        """Bring one model into line with what lies there; an empty finding takes it away."""
+        shelf = self._shelf(name)
+        await shelf.follow(found)
+        if not found.is_folder and not shelf.ready:
+            await shelf.drains.over()
+            self._shelves.pop(name, None)
+        self._publish()
+
+    def retry_due(self, name: str) -> bool:
+        """Whether a refused version of a model should be tried again though nothing has changed."""
+        shelf = self._shelves.get(name)
+        return shelf is not None and shelf.retry_due()
+
+    # Inside.
+
+    def _shelf(self, name: str) -> Shelf:
+        return self._shelves.setdefault(name, Shelf(name, self._yard))
+
+    def _known(self, name: str) -> Shelf:
+        if name not in self._shelves:
+            raise ModelNotFound(self._no_such(name))
+        return self._shelves[name]
+
+    def _no_such(self, name: str) -> str:
+        return f"no model '{name}'; there are {', '.join(sorted(self._shelves)) or 'none'}"
+
+    async def _look(self, name: str) -> Found:
+        if not re.fullmatch(NAME_PATTERN, name):  # before it becomes a part of a path
+            raise ModelNotFound(f"failed to load {name!r}: a model's name matches {NAME_PATTERN}")
+        return await self._hands.prove(scan_model, self._folder, name)
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        self._tasks.append(asyncio.create_task(work))
+
+    def _answering(self) -> list[Proven]:
+        """Versions that answer, without canaries: those may be wrong without harm."""
+        return [
+            proven
+            for shelf in self._shelves.values()
+            for version, proven in shelf.ready.items()
+            if not shelf.is_on_trial(version)
+        ]
+
+    def _publish(self) -> None:
+        """Tell everybody at once who answers now."""
+        shelves = [self._shelves[name] for name in sorted(self._shelves)]
+        states = [state for shelf in shelves for state in shelf.shown()]
+        defaults = [shelf.ready[shelf.default].served for shelf in shelves if shelf.default is not None]
+        before, self._routes = self._routes, Routes(states, defaults, self._problem)
+        for name, version in before.answering - self._routes.answering:
+            self._metrics.model_ready(name, version, False)
+        for name, version in self._routes.answering - before.answering:
+            self._metrics.model_ready(name, version, True)

@@ -10,7 +10,7 @@ Knows bundles, engines and batchers. Knows nothing of HTTP.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from bundle.errors import ModelyardError
 from bundle.evidence import Evidence
@@ -22,6 +22,7 @@ from runtime.predictor import Predictor, load_predictor
 from runtime.runtime import Device
 from serving.batcher import Batcher, Finish
 from serving.call import Call, now
+from serving.drift import Drift
 from serving.errors import status_of
 from serving.lanes import Lanes
 from serving.metrics import Metrics, ModelMetrics
@@ -46,6 +47,7 @@ class Serving:
     limits: Limits
     lanes: Lanes
     metrics: Metrics
+    drift: Drift
     layout: Layout = "auto"
     max_queue: int = 256
     timeout_s: float = 30.0
@@ -67,6 +69,14 @@ class Engines:
         return self._wide(rows) if alone else self._narrow(rows)
 
 
+class Tap(Protocol):
+    """Who looks at a share of the traffic."""
+
+    def tap(self, call: Call, inputs: Sequence[bytes | Prepared], finish: Finish[R]) -> Finish[R]:
+        """The same `finish`, perhaps with an eye on what it is given."""
+        ...
+
+
 class ServedModel:
     """A model version, ready for requests."""
 
@@ -84,6 +94,7 @@ class ServedModel:
         always_wide = wide and layout == "latency"
         self.predictor = self._load(serving, threads if always_wide else 1)
         self.wide = self._load(serving, threads) if wide and not always_wide else None
+        self.shadow: Tap | None = None
         self.metrics: ModelMetrics = serving.metrics.model(self.name, self.version)
         self.policy = Policy(
             max_batch_size=min(settings.max_batch_size or self.manifest.max_batch_size, self.manifest.max_batch_size),
@@ -100,6 +111,9 @@ class ServedModel:
             serving.lanes,
             self.metrics,
         )
+        self.metrics.join(self.batcher)
+        self._drift = serving.drift
+        self._watch = serving.drift.watch(self.predictor)
 
     def _load(self, serving: Serving, threads: int) -> Predictor:
         return load_predictor(self.bundle, device=serving.device, threads=threads, limits=serving.limits)
@@ -122,10 +136,19 @@ class ServedModel:
         """
         call.answer_within(self.timeout_s)
         call.model, call.version = self.name, self.version
+        if self.shadow is not None:
+            finish = self.shadow.tap(call, inputs, finish)
+
+        def watched(rows: list[Tensors], prepared: list[Prepared]) -> R:
+            answer = finish(rows, prepared)
+            self._watch.offer(rows, prepared)
+            return answer
+
         try:
-            answer = await self.batcher.submit(call, inputs, finish)
-        except ModelyardError as error:
-            self.metrics.failed(status_of(error)[1], call.phases, now() - call.arrived)
+            answer = await self.batcher.submit(call, inputs, watched)
+        except Exception as error:
+            reason = status_of(error)[1] if isinstance(error, ModelyardError) else "internal"
+            self.metrics.failed(reason, call.phases, now() - call.arrived)
             raise
         self.metrics.answered(call.phases, len(inputs), now() - call.arrived)
         return answer
@@ -134,6 +157,8 @@ class ServedModel:
         """Answer what was accepted, then let go of the lanes; the engines go with the last reference."""
         await self.batcher.drain()
         self.batcher.close()
+        self.metrics.leave(self.batcher)
+        self._drift.unwatch(self._watch)
 
 
 def wide_pays(evidence: Evidence | None, threads: int) -> bool:

@@ -26,12 +26,16 @@ class Settings(BaseSettings):
     """Address to listen on; 0.0.0.0 for every interface."""
     port: int = Field(default=8000, ge=0, le=65535)
     """TCP port for HTTP; 0 takes a free one."""
+    grpc_port: Annotated[int | None, Field(ge=0, le=65535)] = None
+    """TCP port for gRPC; 0 takes a free one; left out: no gRPC."""
+    grpc_max_message_bytes: int = Field(default=64 * 2**20, ge=1)
+    """Largest gRPC request."""
     device: Literal["cpu", "cuda"] = "cpu"
     """Where models run; a device that is not there is refused, never replaced."""
     workers: int = Field(default=1, ge=1, le=256)
     """Processes that share the port; each has all models, and its share of the processors."""
     threads: Annotated[int, tyro.conf.arg(metavar="N")] = Field(default=0, ge=0)
-    """Threads that prepare inputs and run models, together; 0: the processors that may be used, shared by the workers."""
+    """Threads that prepare inputs and run models, together; 0: the processors that may be used, shared by workers."""
     layout: Literal["auto", "throughput", "latency"] = "auto"
     """Processors a batch: one (throughput), all (latency), or by load and the model's latency table (auto)."""
     max_queue: int = Field(default=256, ge=1)
@@ -40,6 +44,14 @@ class Settings(BaseSettings):
     """How long a request may take that says nothing itself (header X-Request-Timeout-Ms); then it is answered 504."""
     here_ms: float = Field(default=0.3, ge=0)
     """Models whose batch of one takes less by their latency table run on the event loop; 0 keeps all on threads."""
+    poll_s: float = Field(default=2.0, ge=0)
+    """How often the repository is looked at for new, changed and deleted versions; 0: only when told to."""
+    golden_every_s: float = Field(default=30.0, ge=0)
+    """How often each model is asked one golden sample while it runs; 0: never."""
+    golden_limit_s: float = Field(default=10.0, gt=0)
+    """A golden sample that is not answered for so long, while no other request is either, is a hang: not ready."""
+    golden_failures_to_die: int = Field(default=3, ge=1)
+    """Golden failures in a row after which the process says that it is not live."""
     drain_s: float = Field(default=30.0, ge=0)
     """How long the process may take to answer what it has, after SIGTERM."""
     max_body_bytes: int = Field(default=64 * 2**20, ge=1)
@@ -53,7 +65,7 @@ class Settings(BaseSettings):
     max_instances: int = Field(default=64, ge=1)
     """Most inputs in one request."""
     api_keys: str = ""
-    """Who may ask, as name:sha256hex with commas between; `modelyard key NAME` makes one. None here or in the file: all may."""
+    """Who may ask, as name:sha256hex with commas between (`modelyard key NAME` makes one); none anywhere: all may."""
     api_keys_file: Path | None = None
     """The same, a line each; read again when it changes."""
     admin_keys: str = ""
@@ -79,11 +91,17 @@ class Settings(BaseSettings):
     max_read_s: float = Field(default=30.0, gt=0)
     """Longest time in seconds that a client may leave an answer lying before the connection is cut."""
     keep_alive_s: float = Field(default=75.0, gt=0)
-    """How long a connection may idle; longer than a load balancer keeps its own (60 s, mostly), or it meets closed ones."""
+    """How long a connection may idle; longer than a load balancer keeps its own (often 60 s)."""
     max_json_elements: int = Field(default=5_000_000, ge=1)
     """Most values in a JSON body."""
     log_level: Literal["critical", "error", "warning", "info", "debug"] = "info"
     """How much is logged to standard error."""
+    log_format: Literal["text", "json"] = "text"
+    """A line for people, or a JSON object a line; with request ids, never with what was sent."""
+    tracing: Literal["off", "console", "otlp"] = "off"
+    """OpenTelemetry traces; otlp goes where the OTEL_EXPORTER_OTLP_* variables say."""
+    nv_metrics: bool = False
+    """Show the figures under Triton's names (nv_inference_*) too."""
 
     @property
     def own_threads(self) -> int:

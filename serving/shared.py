@@ -140,7 +140,7 @@ class Shared:
 
     def commands(self, after: int = 0) -> dict[int, Command]:
         """The commands since one, in order."""
-        numbers = (int(name[8:]) for name in os.listdir(self.folder) if name.startswith("command-"))
+        numbers = (int(file.name[8:]) for file in self.folder.iterdir() if file.name.startswith("command-"))
         read = ((number, self._read(f"command-{number:08d}", Command)) for number in sorted(numbers) if number > after)
         return {number: command for number, command in read if command is not None}
 

@@ -132,7 +132,7 @@ def _check_readable(file: Path) -> None:
 def _why(files: TlsFiles, cause: Exception) -> str:
     reason = getattr(cause, "reason", None) or ""
     if reason == "KEY_VALUES_MISMATCH":
-        return f"{files.key} is not the private key of the certificate in {files.cert}; give the pair that belongs together"
+        return f"{files.key} is not the private key of the certificate in {files.cert}; give two that belong together"
     if b"ENCRYPTED" in files.key.read_bytes():
         return f"{files.key}: the key is locked with a password; give it without: openssl pkey -in KEY -out PLAIN"
     return (

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,7 +32,7 @@ log = logging.getLogger("modelyard.serving")
 
 LOOK_S = 0.25
 BACKOFF_S = (0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
-"""How long a place stays empty after its 1st, 2nd ... death in a row: a crash that repeats must not eat the others' time."""
+"""How long a place stays empty after its 1st, 2nd ... death in a row, so that crashes do not eat the others' time."""
 STEADY_S = 60.0
 """A worker that lived for so long begins its row anew."""
 HUNG_S = 30.0
@@ -219,11 +219,12 @@ def supervise(settings: Settings, arguments: Sequence[str]) -> int:
     Access(settings)  # told once, here, and not by each worker
     tls = tls_files(settings)
     with ExitStack() as held:
-        port = _hold(held, settings.host, settings.port)
-        where = address(settings.host, port, "https" if tls else "http")
+        asked = {"port": settings.port, "grpc-port": settings.grpc_port}
+        ports = {name: _hold(held, settings.host, port) for name, port in asked.items() if port is not None}
+        where = address(settings.host, ports["port"], "https" if tls else "http")
         log.info("listening on %s with %d processes", where, settings.workers)
         folder = held.enter_context(private_folder())
-        return Supervisor(_command(arguments, port), settings.workers, settings.drain_s, folder).run()
+        return Supervisor(_command(arguments, ports), settings.workers, settings.drain_s, folder).run()
 
 
 def _hold(held: ExitStack, host: str, port: int) -> int:
@@ -234,6 +235,6 @@ def _hold(held: ExitStack, host: str, port: int) -> int:
     return int(held.enter_context(listener(host, port, shared=True)).getsockname()[1])
 
 
-def _command(arguments: Sequence[str], port: int) -> list[str]:
-    """What a worker is started with: the same arguments, and the port that was found for all; of two flags the last counts."""
-    return [sys.executable, "-m", "serving", *arguments, f"--port={port}"]
+def _command(arguments: Sequence[str], ports: Mapping[str, int]) -> list[str]:
+    """What a worker is started with: the same arguments, then the ports found for all; the last of two flags counts."""
+    return [sys.executable, "-m", "serving", *arguments, *(f"--{name}={port}" for name, port in ports.items())]

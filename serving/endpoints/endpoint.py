@@ -67,6 +67,7 @@ def handler(endpoint: Endpoint, models: ModelRepository, limits: InputLimits) ->
         selection, options = read_query(request.scope["query_string"], endpoint.options_type)
         served = models.find(endpoint.task, selection.model, selection.version)
         raws = await read_inputs(request, endpoint.medium, limits)
+        served = models.find(endpoint.task, selection.model, selection.version)  # it may have been replaced meanwhile
         call.phases["parse"] = now() - call.arrived
 
         def finish(outputs: list[Tensors], prepared: list[Prepared]) -> Reply:

@@ -7,19 +7,22 @@ had, so that one query finds the failures of both. Knows gRPC's calls and the ta
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import grpc
 from google.protobuf.message import DecodeError
 from grpc.aio import ServicerContext
 
 from bundle.errors import BadInput, ModelyardError, Overloaded
-from serving.access import Access, Credentials
-from serving.call import Call, now, request_id
+from serving import logs
+from serving.access import Access, credentials_of
+from serving.call import Call, request_id
+from serving.endings import Endings
 from serving.errors import refusal, sendable
 from serving.front import Pace
 
 Message = Any
+Metadata = dict[bytes, bytes]
 Unary = Callable[[Message, Call], Awaitable[Message]]
 """One message -> its answer; raises ModelyardError."""
 Stream = Callable[[AsyncIterator[Message], Call], AsyncIterator[Message]]
@@ -48,19 +51,11 @@ MAX_DETAIL_BYTES = 1300
 log = logging.getLogger("modelyard.serving")
 
 
-class CountRequests(Protocol):
-    """What counts calls."""
-
-    def count_request(self, route: str, code: int, seconds: float) -> None:
-        """Count one answered call."""
-        ...
-
-
 class Frame:
     """Wraps the functions of a service into gRPC's handlers."""
 
-    def __init__(self, metrics: CountRequests, access: Access) -> None:
-        self._metrics = metrics
+    def __init__(self, endings: Endings, access: Access) -> None:
+        self._endings = endings
         self._access = access
         self._pace = Pace()
         self._gate: asyncio.Event | None = None
@@ -75,10 +70,10 @@ class Frame:
         """The handler of a method with one message in and one out."""
 
         async def handle(raw: bytes, context: ServicerContext) -> bytes:
-            call, shown = await self._begin(context)
+            call, metadata = await self._begin(context)
             status = GONE
             try:
-                self._admit(needs, shown)
+                self._admit(needs, metadata)
                 written = write(await answer(_read(read, raw), call))
                 status = 200
                 return written
@@ -90,7 +85,7 @@ class Frame:
                 await context.abort(code, text, trailing)
                 raise
             finally:
-                self._metrics.count_request(f"grpc:{method}", status, now() - call.arrived)
+                self._endings.ended("RPC", f"grpc:{method}", status, call, metadata)
 
         return grpc.unary_unary_rpc_method_handler(handle)
 
@@ -98,10 +93,10 @@ class Frame:
         """The handler of a method with any number of messages in and out."""
 
         async def handle(raws: AsyncIterator[bytes], context: ServicerContext) -> AsyncIterator[bytes]:
-            call, shown = await self._begin(context)
+            call, metadata = await self._begin(context)
             status = GONE
             try:
-                self._admit(needs, shown)
+                self._admit(needs, metadata)
                 async for message in answer((_read(read, raw) async for raw in raws), call):
                     yield write(message)
                 status = 200
@@ -113,23 +108,25 @@ class Frame:
                 await context.abort(code, text, trailing)
                 raise
             finally:
-                self._metrics.count_request(f"grpc:{method}", status, now() - call.arrived)
+                self._endings.ended("RPC", f"grpc:{method}", status, call, metadata)
 
         return grpc.stream_stream_rpc_method_handler(handle)
 
-    async def _begin(self, context: ServicerContext) -> tuple[Call, Credentials]:
-        """Make the call; its deadline is the client's."""
+    async def _begin(self, context: ServicerContext) -> tuple[Call, Metadata]:
+        """Make the call, and its metadata as HTTP's headers look; its deadline is the client's."""
         self.arrived += 1
-        metadata = dict(context.invocation_metadata() or ())
-        call = Call(request_id(_ascii(metadata.get("x-request-id"))), metadata.get("traceparent", ""))
+        metadata = {key.encode(): _bytes(value) for key, value in context.invocation_metadata() or ()}
+        call = Call(request_id(metadata.get(b"x-request-id")))
+        logs.request_id.set(call.request_id)
         left_s = context.time_remaining()
         if left_s is not None:
             call.answer_within(left_s)
         if self._gate is not None:
             await self._gate.wait()
-        return call, Credentials(metadata.get("authorization"), metadata.get("x-api-key"))
+        return call, metadata
 
-    def _admit(self, needs: Needs, shown: Credentials) -> None:
+    def _admit(self, needs: Needs, metadata: Metadata) -> None:
+        shown = credentials_of(metadata)
         if needs == "admin":
             self._access.require_admin(shown)
         elif needs == "key" and self._access.asks_for_keys:
@@ -168,5 +165,5 @@ def _read(read: Read, raw: bytes) -> Message:
         raise BadInput(f"{len(raw)} bytes that are not a message of this method: {cause}") from None
 
 
-def _ascii(value: str | bytes | None) -> bytes | None:
+def _bytes(value: str | bytes) -> bytes:
     return value.encode(errors="replace") if isinstance(value, str) else value

@@ -15,6 +15,7 @@ import grpc.aio
 from bundle.errors import BadInput, Unsupported
 from serving.access import Access
 from serving.call import Call
+from serving.endings import Endings
 from serving.metrics import Metrics
 from serving.oip.grpc_frame import Frame, Message, Needs
 from serving.oip.grpc_health import HealthService
@@ -59,9 +60,9 @@ class Listening:
 class GrpcServer:
     """One server; `start` it in the event loop that it is to run in, and `stop` it there."""
 
-    def __init__(self, served: Served, access: Access, listening: Listening) -> None:
+    def __init__(self, served: Served, access: Access, endings: Endings, listening: Listening) -> None:
         self._draining = asyncio.Event()
-        self._frame = Frame(served.metrics, access)
+        self._frame = Frame(endings, access)
         health = HealthService(served.health.not_ready_because, self._draining)
         self._methods = Methods(self._frame, Inference(served, self._draining), health)
         self._listening = listening
@@ -85,7 +86,8 @@ class GrpcServer:
         except RuntimeError as cause:
             raise BadInput(f"--grpc-port {asked.port}: cannot listen on {address} ({cause}); is it free?") from None
         await self._server.start()
-        log.info("gRPC listens on %s:%d", address.rpartition(":")[0], self.port)
+        if not asked.share_port:  # of a port that processes share, the one that started them tells once
+            log.info("gRPC listens on %s:%d", address.rpartition(":")[0], self.port)
 
     async def stop(self, grace_s: float) -> None:
         """Answer what has come, then end; what is not answered within the time is cut off.
@@ -168,7 +170,12 @@ class AllProcesses(Health, Operations, Protocol):
 
 
 def grpc_server(
-    settings: Settings, models: ModelRepository, metrics: Metrics, access: Access, all_processes: AllProcesses
+    settings: Settings,
+    models: ModelRepository,
+    metrics: Metrics,
+    access: Access,
+    endings: Endings,
+    all_processes: AllProcesses,
 ) -> GrpcServer:
     """The server that the settings ask for; their `grpc_port` is set.
 
@@ -188,4 +195,4 @@ def grpc_server(
     )
     admin = bool(settings.admin_keys or settings.admin_keys_file)
     served = Served(models, metrics, all_processes, all_processes, settings.max_instances, admin)
-    return GrpcServer(served, access, listening)
+    return GrpcServer(served, access, endings, listening)

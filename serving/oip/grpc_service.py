@@ -188,7 +188,7 @@ class Inference:
             coming.cancel()
 
     async def _answer_in_stream(self, message: Message, stream: Call) -> bytes:
-        call = Call(stream.request_id, stream.traceparent)
+        call = Call(stream.request_id)
         call.deadline = stream.deadline
         marks_last = WISHES_LAST in message.parameters
         if marks_last:

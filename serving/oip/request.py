@@ -52,7 +52,7 @@ class InputDocument(msgspec.Struct, frozen=True):
     shape: list[int]
     datatype: str
     parameters: dict[str, Value] | None = None
-    data: msgspec.Raw = msgspec.Raw()
+    data: msgspec.Raw = msgspec.field(default_factory=msgspec.Raw)
 
     @property
     def has_data(self) -> bool:

@@ -27,6 +27,13 @@ TAG = "open inference protocol"
 MODEL = "/v2/models/{name}"
 VERSION = MODEL + "/versions/{version}"
 
+FAILURES: dict[int | str, dict[str, Any]] = {
+    "4XX": {"description": "No such model or version, a body that cannot be read, or not allowed."},
+    501: {"description": "A part of the protocol that is not done here."},
+    503: {"description": "The model does not answer; the error says why."},
+}
+"""Besides what they say, these keep the framework from describing a 422 that is never answered."""
+
 NOT_HERE = {
     "shared memory": (
         "/v2/systemsharedmemory/{action}",
@@ -138,8 +145,8 @@ def _add_both(router: APIRouter, path: str, question: Callable[..., Awaitable[Re
     async def named(name: str, version: str) -> Response:
         return await question(name, version)
 
-    router.add_api_route(MODEL + path, default, summary=summary)
-    router.add_api_route(VERSION + path, named, summary=f"{summary} (one version)")
+    router.add_api_route(MODEL + path, default, summary=summary, responses=FAILURES)
+    router.add_api_route(VERSION + path, named, summary=f"{summary} (one version)", responses=FAILURES)
 
 
 def repository_router(admin: Admin, limits: InputLimits) -> APIRouter:
@@ -173,10 +180,13 @@ def repository_router(admin: Admin, limits: InputLimits) -> APIRouter:
         await admin.operations.unload(name)
         return Response()
 
-    router.add_api_route("/v2/repository/index", index, methods=["POST"], summary="Every model and its state")
     one = "/v2/repository/models/{name}"
-    router.add_api_route(f"{one}/load", load, methods=["POST"], summary="Load a model, or its newest version")
-    router.add_api_route(f"{one}/unload", unload, methods=["POST"], summary="Take a model away")
+    for path, action, summary in (
+        ("/v2/repository/index", index, "Every model and its state"),
+        (f"{one}/load", load, "Load a model, or its newest version (admins)"),
+        (f"{one}/unload", unload, "Take a model away (admins)"),
+    ):
+        router.add_api_route(path, action, methods=["POST"], summary=summary, responses=FAILURES)
     return router
 
 

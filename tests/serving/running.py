@@ -16,8 +16,8 @@ from pathlib import Path
 import httpx
 
 from serving.app import create_app
-from serving.repository import Model
 from serving.settings import Settings
+from serving.slots import ModelState
 
 ROOT = Path(__file__).parents[2]
 ADDRESS = re.compile(r"https?://127\.0\.0\.1:\d+")
@@ -172,7 +172,7 @@ async def starting(
 ) -> AsyncIterator[httpx.AsyncClient]:
     """The service inside this process, its models perhaps still loading."""
 
-    def tell(_: list[Model]) -> None:
+    def tell(_: list[ModelState]) -> None:
         on_loaded()
 
     app = create_app(settings, on_loaded=tell)

@@ -164,17 +164,18 @@ async def test_brightness_is_shown_as_mean_and_histogram(predictor: Predictor, m
     assert figures["modelyard_input_brightness_bucket"]["32.0", "fake"] == 1
 
 
-async def test_the_newest_of_several_versions_is_shown(tmp_path: Path, metrics: Metrics) -> None:
+async def test_of_several_versions_the_one_that_is_asked_most_is_shown(tmp_path: Path, metrics: Metrics) -> None:
     drift = Drift(metrics, now_s=Clock())
-    old, new = (
+    live, trial = (
         drift.watch(load_predictor(open_bundle(write_fake_bundle(tmp_path, reference=REFERENCE, version=version))))
         for version in (1, 2)
     )
-    await feed(drift, old, [0] * 5)
-    assert "modelyard_drift_samples" not in shown(metrics)
-    drift.unwatch(new)
-    await feed(drift, old, [0] * 5)
+    await feed(drift, live, [0] * 10)
+    await feed(drift, trial, [0] * 5)
     assert shown(metrics)["modelyard_drift_samples"] == {("fake",): 10}
+    drift.unwatch(live)
+    await feed(drift, trial, [0])
+    assert shown(metrics)["modelyard_drift_samples"] == {("fake",): 6}
 
 
 async def test_a_model_that_is_gone_takes_its_gauges_along(predictor: Predictor, metrics: Metrics) -> None:

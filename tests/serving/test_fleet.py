@@ -196,7 +196,7 @@ async def test_a_failure_everywhere_is_told_as_it_is(tmp_path: Path) -> None:
     async with workers(tmp_path) as yard:
         for repository in yard.repositories.values():
             repository.failure = ModelNotFound("failed to load 'x': no such model")
-        with pytest.raises(ModelNotFound, match="^failed to load 'x': no such model$"):
+        with pytest.raises(ModelNotFound, match=r"^failed to load 'x': no such model$"):
             await yard.fleets[0].load("x")
 
 

@@ -55,6 +55,32 @@ def test_every_library_and_every_warning_comes_in_the_same_form() -> None:
     ]
 
 
+def test_at_debug_only_our_own_lines_are_more_since_others_quote_what_they_read() -> None:
+    found = entries(
+        """
+        for name in ("PIL.TiffImagePlugin", "python_multipart.multipart", "modelyard.serving"):
+            logging.getLogger(name).debug("tag: GPSInfo")
+            logging.getLogger(name).info("i")
+        """,
+        "debug",
+    )
+    assert [(entry["logger"], entry["level"]) for entry in found] == [
+        ("PIL.TiffImagePlugin", "info"),
+        ("python_multipart.multipart", "info"),
+        ("modelyard.serving", "debug"),
+        ("modelyard.serving", "info"),
+    ]
+
+
+def test_a_level_above_info_holds_for_all() -> None:
+    code = """
+        for name in ("anything", "modelyard.serving"):
+            logging.getLogger(name).warning("w")
+            logging.getLogger(name).error("e")
+        """
+    assert [entry["message"] for entry in entries(code, "error")] == ["e", "e"]
+
+
 def test_a_traceback_is_one_line_of_json() -> None:
     (entry,) = entries(
         """
@@ -99,6 +125,13 @@ def test_at_the_usual_level_only_failures_of_ours_have_a_line(
     with caplog.at_level(level.upper(), access_log.name):
         AccessLog().request("POST", "/v1/classify", code, 0.0123, "m")
     assert len(caplog.records) == lines
+
+
+@pytest.mark.parametrize("route", ["/v2/health/ready", "/v2/health/live", "/v2/models/{name}/ready"])
+def test_not_being_ready_is_no_failure_of_a_request(route: str, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, access_log.name):
+        AccessLog().request("GET", route, 503, 0.001)
+    assert not caplog.records
 
 
 def test_at_debug_every_request_has_a_line_with_its_facts(caplog: pytest.LogCaptureFixture) -> None:

@@ -89,7 +89,7 @@ def test_plain_http_and_old_versions_of_tls_are_refused(https: Server, yard: Yar
     with pytest.raises(httpx.TransportError), httpx.Client(trust_env=False) as plain:
         plain.get(https.url.replace("https", "http"))
     context = trusting(yard.ca)
-    with pytest.warns(DeprecationWarning):
+    with pytest.warns(DeprecationWarning, match="TLSv1_1"):
         context.maximum_version = ssl.TLSVersion.TLSv1_1
     with pytest.raises(httpx.ConnectError), httpx.Client(verify=context, trust_env=False) as old:
         old.get(https.url)

@@ -32,9 +32,7 @@ class Caller:
             else grpc.insecure_channel(address, options)
         )
 
-    def __call__(
-        self, method: str, *, metadata: Metadata = (), timeout: float = PATIENCE_S, **fields: Any
-    ) -> Any:
+    def __call__(self, method: str, *, metadata: Metadata = (), timeout: float = PATIENCE_S, **fields: Any) -> Any:
         """The answer to one call."""
         return self.call(method, MESSAGES[f"{method}Request"](**fields), metadata, timeout)
 

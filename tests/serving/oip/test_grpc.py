@@ -112,7 +112,7 @@ def test_encoded_pictures_are_answered_as_over_http(server: Server, call: Caller
     answer = server.client.post("/v1/classify?top_k=3", files=multipart).json()
     labels = ["cat", "dog", "owl"]
     for row, prediction in zip(scores(call.infer(asking_encoded(*files))), answer["predictions"], strict=True):
-        told = {one["label"]: one["score"] for one in prediction["classes"]}
+        told = {one["label"]: one["score"] for one in prediction["top_k"]}
         np.testing.assert_allclose(row, [told[label] for label in labels], atol=1e-6)
 
 

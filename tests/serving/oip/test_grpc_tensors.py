@@ -63,7 +63,9 @@ def test_raw_contents_are_the_same_values(datatype: str) -> None:
     _, values = TYPED[datatype]
     array: Array = np.empty(2, np.object_)
     array[:] = values
-    sent = array if datatype == "BYTES" else np.array(values, read_request(typed(datatype, [0])).inputs[0].datatype.wire)
+    sent = (
+        array if datatype == "BYTES" else np.array(values, read_request(typed(datatype, [0])).inputs[0].datatype.wire)
+    )
     (tensor,) = read_request(request(("x", datatype, [2]), raw=[bytes(bytes_from_array(sent, datatype))])).inputs
     assert tensor.read().tolist() == values
 
