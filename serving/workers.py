@@ -223,6 +223,8 @@ def supervise(settings: Settings, arguments: Sequence[str]) -> int:
         ports = {name: _hold(held, settings.host, port) for name, port in asked.items() if port is not None}
         where = address(settings.host, ports["port"], "https" if tls else "http")
         log.info("listening on %s with %d processes", where, settings.workers)
+        if "grpc-port" in ports:
+            log.info("gRPC listens on %s:%d", settings.host, ports["grpc-port"])
         folder = held.enter_context(private_folder())
         return Supervisor(_command(arguments, ports), settings.workers, settings.drain_s, folder).run()
 
