@@ -36,6 +36,8 @@ class OrtRuntime:
         # when it is over: between requests that would burn a core which others need.
         options.add_session_config_entry("session.intra_op.allow_spinning", "1" if threads > 1 else "0")
         options.add_session_config_entry("session.force_spinning_stop", "1")
+        # The arena keeps what the largest batch ever took, for ever and in each session; on a CPU it gains no time.
+        options.enable_cpu_mem_arena = False
         provider = PROVIDERS[device]
         if provider not in ort.get_available_providers():
             raise RuntimeFailed(

@@ -20,6 +20,7 @@ from serving.bring_up import Serve
 from serving.canary import report_of
 from serving.golden_watch import GoldenWatch
 from serving.hands import Hands, Stopped
+from serving.memory import give_back
 from serving.routes import Routes
 from serving.scan import Found, scan, scan_model
 from serving.served import ServedModel
@@ -108,6 +109,7 @@ class ModelRepository:
             await asyncio.gather(*(self.follow(name, one) for name, one in found.items()))
         except Stopped:
             return
+        await self._hands.prove(give_back)
         self._hands.started()
         self._starting = False
         if self._watch is not None:
