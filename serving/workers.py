@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -222,8 +222,12 @@ def supervise(settings: Settings, arguments: Sequence[str]) -> int:
         port = _hold(held, settings.host, settings.port)
         where = address(settings.host, port, "https" if tls else "http")
         log.info("listening on %s with %d processes", where, settings.workers)
+        ports = {"port": port}
+        if settings.grpc_port is not None:
+            ports["grpc-port"] = _hold(held, settings.host, settings.grpc_port)
+            log.info("gRPC listens on %s:%d with %d processes", settings.host, ports["grpc-port"], settings.workers)
         folder = held.enter_context(private_folder())
-        return Supervisor(_command(arguments, port), settings.workers, settings.drain_s, folder).run()
+        return Supervisor(_command(arguments, ports), settings.workers, settings.drain_s, folder).run()
 
 
 def _hold(held: ExitStack, host: str, port: int) -> int:
@@ -234,6 +238,6 @@ def _hold(held: ExitStack, host: str, port: int) -> int:
     return int(held.enter_context(listener(host, port, shared=True)).getsockname()[1])
 
 
-def _command(arguments: Sequence[str], port: int) -> list[str]:
-    """What a worker is started with: the same arguments, then the port found for all; the last of two flags counts."""
-    return [sys.executable, "-m", "serving", *arguments, f"--port={port}"]
+def _command(arguments: Sequence[str], ports: Mapping[str, int]) -> list[str]:
+    """What a worker is started with: the same arguments, and the ports found for all; of two flags the last counts."""
+    return [sys.executable, "-m", "serving", *arguments, *(f"--{flag}={port}" for flag, port in ports.items())]
