@@ -200,9 +200,9 @@ class Client:
         while time.perf_counter() < end and not self.stopped:
             if self._pause_s:
                 await asyncio.sleep(max(0.0, min(due, end) - time.perf_counter()))
-                due += self._pause_s
-                if time.perf_counter() >= end:
+                if due >= end:
                     break
+                due += self._pause_s
             if connection is None or not connection.is_open:
                 connection = await self._connect()
                 if connection is None:

@@ -169,7 +169,9 @@ async def _ended(bringing_up: "asyncio.Task[None]", *for_ever: "asyncio.Task[Non
 
 def _add_routes(api: FastAPI, front: Front, parts: Parts) -> None:
     settings, models = parts.settings, parts.models
-    limits = InputLimits(settings.max_body_bytes, settings.max_body_s, settings.max_instances)
+    limits = InputLimits(
+        settings.max_body_bytes, settings.max_body_s, settings.max_instances, settings.max_json_elements
+    )
     for endpoint in ENDPOINTS.values():
         front.add(endpoint.path, handler(endpoint, models, limits))
     front.add(openai.PATH, openai.openai_handler(models, limits), openai.refuse)

@@ -232,6 +232,7 @@ class Batcher:
         try:
             job.prepared[i] = self._compute.prepare(one)
         except BadInput as cause:
+            job.call.phases["prepare"] = job.prepare_s + now() - start
             raise (type(cause)(f"instance {i}: {cause}") if len(job.inputs) > 1 else cause) from None
         job.prepare_s += now() - start
 

@@ -37,7 +37,7 @@ async def bring_up(folder: Path, settings: ModelSettings, serve: Serve, hands: H
         try:
             golden = await hands.prove(_prove, served, bundle)
         except BaseException:
-            served.batcher.close()
+            await served.retire()
             raise
     return Proven(served, golden)
 

@@ -123,7 +123,7 @@ class Front:
         except ClientDisconnect:
             return refuse(ClientGone("the client went away"))
         except Exception:
-            log.exception("%s %s failed [%s]", request.method, request.scope["path"], call.request_id)
+            log.exception("%s %r failed", request.method, request.scope["path"])  # a path may hold line ends
             text = f"{request.method} {request.scope['path']} failed; the server's log says why"
             return error_reply(500, "internal", text)
 
@@ -183,8 +183,11 @@ class Pace:
 
 
 def server_timing(call: Call) -> bytes:
-    """The header Server-Timing: milliseconds by phase."""
-    return ", ".join([f"{phase};dur={seconds * 1e3:.3f}" for phase, seconds in call.phases.items()]).encode()
+    """The header Server-Timing: milliseconds by phase.
+
+    Of a copy: where a request failed, rows of it may still be on a thread that adds to them.
+    """
+    return ", ".join([f"{phase};dur={seconds * 1e3:.3f}" for phase, seconds in list(call.phases.items())]).encode()
 
 
 def refused(error: ModelyardError) -> Reply:

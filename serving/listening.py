@@ -52,6 +52,7 @@ def uvicorn_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
         proxy_headers=False,  # nothing here believes them
         access_log=False,
         log_level=settings.log_level,
+        log_config=None,  # its lines come as ours do: serving/logs.py
         **secure,
     )
 

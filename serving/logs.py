@@ -18,6 +18,8 @@ LogFormat = Literal["text", "json"]
 
 MAX_FAILURE_LINES = 10
 """Lines of failed requests in one second; the next second's first line says how many had none."""
+ASKED_OFTEN = ("/ready", "/live")
+"""A 503 here is an answer like any other, and is asked for every second."""
 OF_A_RECORD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message", "taskName"}
 """What every record has; the rest was given by whoever logged, as `extra`."""
 
@@ -85,7 +87,7 @@ class AccessLog:
 
     def request(self, method: str, route: str, code: int, seconds: float, model: str = "", trace_id: str = "") -> None:
         """Say that a request was answered: its route as a template, and of its query no more than model and version."""
-        if code >= 500:
+        if code >= 500 and not route.endswith(ASKED_OFTEN):
             if not self._may():
                 self._left_out += 1
                 return

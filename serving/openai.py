@@ -20,7 +20,7 @@ from serving.call import Call, now
 from serving.endpoints import sentence_embedding
 from serving.errors import refusal, sendable
 from serving.front import Handler, watched
-from serving.inputs import InputLimits, check_number, read_body
+from serving.inputs import InputLimits, check_elements, check_number, read_body
 from serving.reply import Reply, header_pairs
 from serving.repository import ModelRepository
 
@@ -86,7 +86,9 @@ def openai_handler(models: ModelRepository, limits: InputLimits) -> Handler:
     """The handler of the route, over the models and queues of every other endpoint."""
 
     async def answer(request: Request, call: Call) -> Reply:
-        asked = parse(await read_body(request, limits))
+        body = await read_body(request, limits)
+        check_elements(body, limits)
+        asked = parse(body)
         served = models.find(sentence_embedding.ENDPOINT.task, asked.model, None)
         raws = texts(asked, limits)
         _check_dimensions(asked, served.manifest)

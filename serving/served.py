@@ -146,8 +146,9 @@ class ServedModel:
 
         try:
             answer = await self.batcher.submit(call, inputs, watched)
-        except ModelyardError as error:
-            self.metrics.failed(status_of(error)[1], call.phases, now() - call.arrived)
+        except Exception as error:
+            reason = status_of(error)[1] if isinstance(error, ModelyardError) else "internal"
+            self.metrics.failed(reason, call.phases, now() - call.arrived)
             raise
         self.metrics.answered(call.phases, len(inputs), now() - call.arrived)
         return answer

@@ -239,6 +239,7 @@ class Shelf:
         self._yard.metrics.load_failure(self.name)
         if slot.proven is None:
             slot.state, slot.reason = "refused", reason
+            self._yard.metrics.model_ready(self.name, slot.version, False)
         else:
             slot.reason = f"it answers as it was loaded; its folder has changed and is refused: {reason}"
         self._yard.changed()
@@ -254,6 +255,7 @@ class Shelf:
                 self._retire(slot, replaced)
             elif slot.is_idle and (slot.state == "loading" or slot.version not in there):
                 del self.slots[slot.version]
+                self._yard.metrics.forget(self.name, slot.version)
         self._show_what_is_missing(found)
         self._publish()
 

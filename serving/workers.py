@@ -219,13 +219,12 @@ def supervise(settings: Settings, arguments: Sequence[str]) -> int:
     Access(settings)  # told once, here, and not by each worker
     tls = tls_files(settings)
     with ExitStack() as held:
-        port = _hold(held, settings.host, settings.port)
-        where = address(settings.host, port, "https" if tls else "http")
+        asked = {"port": settings.port, "grpc-port": settings.grpc_port}
+        ports = {name: _hold(held, settings.host, port) for name, port in asked.items() if port is not None}
+        where = address(settings.host, ports["port"], "https" if tls else "http")
         log.info("listening on %s with %d processes", where, settings.workers)
-        ports = {"port": port}
-        if settings.grpc_port is not None:
-            ports["grpc-port"] = _hold(held, settings.host, settings.grpc_port)
-            log.info("gRPC listens on %s:%d with %d processes", settings.host, ports["grpc-port"], settings.workers)
+        if "grpc-port" in ports:
+            log.info("gRPC listens on %s:%d", settings.host, ports["grpc-port"])
         folder = held.enter_context(private_folder())
         return Supervisor(_command(arguments, ports), settings.workers, settings.drain_s, folder).run()
 
@@ -239,5 +238,5 @@ def _hold(held: ExitStack, host: str, port: int) -> int:
 
 
 def _command(arguments: Sequence[str], ports: Mapping[str, int]) -> list[str]:
-    """What a worker is started with: the same arguments, and the ports found for all; of two flags the last counts."""
-    return [sys.executable, "-m", "serving", *arguments, *(f"--{flag}={port}" for flag, port in ports.items())]
+    """What a worker is started with: the same arguments, then the ports found for all; the last of two flags counts."""
+    return [sys.executable, "-m", "serving", *arguments, *(f"--{name}={port}" for name, port in ports.items())]

@@ -19,7 +19,7 @@ from bundle.tensors import Tensors
 from serving.call import Call, now
 from serving.errors import refusal
 from serving.front import Handler, error_reply, watched
-from serving.inputs import InputLimits, read_body
+from serving.inputs import InputLimits, check_elements, read_body
 from serving.oip.compression import ACCEPTED, chosen, compress, decompress
 from serving.oip.facts import find
 from serving.oip.parameters import Wishes
@@ -89,6 +89,7 @@ def understand(manifest: Manifest, headers: Headers, body: bytes, limits: InputL
     """
     body = decompress(body, headers.get("content-encoding", ""), limits.max_body_bytes)
     size = json_size(headers.get(HEADER), len(body))
+    check_elements(body[:size], limits)
     is_raw = size == 0 and HEADER in headers
     request = raw_request(manifest, body) if is_raw else parse(body, size)
     planned = plan(manifest, request)

@@ -20,7 +20,7 @@ VIOLATIONS = {
         ("bundle/tensors.py", "import runtime"),
         ("runtime/cpus.py", "import training"),
         ("training/figures.py", "import runtime"),
-        ("serving/pool.py", "import export"),
+        ("serving/lanes.py", "import export"),
         ("export/latency.py", "import serving"),
         ("runtime/predictor.py", "import serving"),
     ],
@@ -30,7 +30,7 @@ VIOLATIONS = {
         ("bundle/errors.py", "import fastapi"),
     ],
     "Engines know no torch and no HTTP": [("runtime/fake.py", "import torch"), ("runtime/ort.py", "import starlette")],
-    "Serving never needs torch, nor the tools of export": [("serving/pool.py", "import torch")],
+    "Serving never needs torch, nor the tools of export": [("serving/lanes.py", "import torch")],
     "Training knows no engine and no HTTP": [("training/graph.py", "import onnxruntime")],
     "Export knows checkpoints, not recipes, the loop or HTTP": [
         ("export/evaluate.py", "import training.recipes"),

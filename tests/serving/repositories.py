@@ -10,6 +10,7 @@ from typing import Any
 from bundle.preprocess import Limits
 from bundle.store import Bundle
 from serving.call import Call
+from serving.drift import Drift
 from serving.golden_watch import GoldenWatch
 from serving.lanes import Lanes
 from serving.metrics import Metrics
@@ -92,7 +93,10 @@ async def kept(
 ) -> AsyncIterator[Kept]:
     """The models of a folder, brought up; without polling unless asked for."""
     lanes = Lanes(2)
-    serving = Serving(device="cpu", limits=limits or Limits(), lanes=lanes, metrics=Metrics(), here_ms=0.0)
+    metrics = Metrics()
+    serving = Serving(
+        device="cpu", limits=limits or Limits(), lanes=lanes, metrics=metrics, drift=Drift(metrics), here_ms=0.0
+    )
     counted = Counted()
     models = ModelRepository(folder, lambda bundle, of_model: serve(bundle, of_model, serving), counted, poll_s, golden)
     try:

@@ -6,12 +6,14 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
+from serving.keys import make_key
 from tests.builders import png
-from tests.serving.repositories import copied, damage, publish
+from tests.serving.repositories import copied, damage, publish, write_settings
 from tests.serving.running import Server, running
 
 CLASSIFY = "/v1/classify"
@@ -100,6 +102,41 @@ def test_a_repository_changes_under_load_and_no_request_is_lost(tmp_path: Path) 
             assert good.is_dir()
         assert set(clients.versions) == {1, 2, 3}
         assert 'modelyard_model_ready{model="fake",version="3"} 1.0' in server.client.get("/metrics").text
+
+
+def test_an_admin_rolls_back_and_promotes(tmp_path: Path) -> None:
+    folder, key = tmp_path / "models", make_key("root")
+    write_settings(folder, 'canary = {version = "next", share = 1.0}')
+    publish(folder)
+    publish(folder, ("red", "green", "blue"))
+    with running(folder, tmp_path, "--poll-s=0.05", environment={"MODELYARD_ADMIN_KEYS": key.line}) as server:
+        server.wait_for_status("/v2/health/ready", 200)
+        server.client.headers["Authorization"] = f"Bearer {key.key}"
+
+        def answering() -> int:
+            return int(server.client.post(CLASSIFY, content=png()).json()["version"])
+
+        assert answering() == 2
+        assert server.client.post("/v1/models/fake/rollback").json() == {"model": "fake", "version": 1}
+        assert answering() == 1
+        again = server.client.post("/v1/models/fake/rollback")
+        assert (again.status_code, again.json()["code"]) == (404, "model_not_found")
+
+        publish(folder, ("one", "two", "three"))
+        server.wait_until(lambda: canary(server).get("canary") == 3, "the canary to be compared")
+        assert answering() == 1
+        server.wait_until(lambda: canary(server)["disagreed"] >= 1, "a disagreement")
+        assert "'one'" in str(canary(server)["samples"]) or "not among the labels" in str(canary(server)["samples"])
+        assert server.client.post("/v1/models/fake/promote").json() == {"model": "fake", "version": 3}
+        assert answering() == 3
+        told = server.client.get("/metrics").text
+        assert 'modelyard_canary_disagreements_total{model="fake",version="3"}' in told
+        assert server.client.post("/v1/models/..%2Ffake/rollback").status_code == 404
+
+
+def canary(server: Server) -> dict[str, Any]:
+    told: dict[str, Any] = server.client.get("/v1/models/fake/canary").json()
+    return told
 
 
 @pytest.mark.parametrize("path", ["/v1/models/fake/rollback", "/v1/models/fake/promote"])

@@ -127,6 +127,13 @@ def test_at_the_usual_level_only_failures_of_ours_have_a_line(
     assert len(caplog.records) == lines
 
 
+@pytest.mark.parametrize("route", ["/v2/health/ready", "/v2/health/live", "/v2/models/{name}/ready"])
+def test_not_being_ready_is_no_failure_of_a_request(route: str, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, access_log.name):
+        AccessLog().request("GET", route, 503, 0.001)
+    assert not caplog.records
+
+
 def test_at_debug_every_request_has_a_line_with_its_facts(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG, access_log.name):
         AccessLog().request("POST", "/v1/classify", 200, 0.0123456, "m", "abc")

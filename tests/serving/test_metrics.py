@@ -7,6 +7,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from starlette.types import Receive, Scope, Send
 
 from serving.call import PHASES
+from serving.endings import Endings
 from serving.front import Front
 from serving.metrics import Metrics
 from serving.settings import Settings
@@ -123,7 +124,7 @@ async def test_an_application_that_breaks_is_counted_as_500() -> None:
         raise ZeroDivisionError
 
     metrics = Metrics()
-    transport = httpx.ASGITransport(Front(breaks, metrics), raise_app_exceptions=False)
+    transport = httpx.ASGITransport(Front(breaks, Endings(metrics)), raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
         assert (await client.get("/")).status_code == 500
     requests = families_of(metrics.exposition()[0].decode())["modelyard_requests"]

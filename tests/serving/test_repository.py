@@ -120,7 +120,7 @@ async def test_every_version_is_counted_as_ready_or_refused(tmp_path: Path) -> N
     write_fake_bundle(tmp_path, "sound")
     TAMPERINGS["byte"].damage(write_fake_bundle(tmp_path, "broken"))
     async with kept(tmp_path) as here:
-        assert here.counted.ready == {("sound", 1): True}
+        assert here.counted.ready == {("sound", 1): True, ("broken", 1): False}
         assert here.counted.failures == 1
 
 

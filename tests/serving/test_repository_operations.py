@@ -3,14 +3,17 @@
 import asyncio
 import gc
 import weakref
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 
 from bundle.errors import ModelNotFound, ModelNotReady
-from serving.served import ServedModel
+from bundle.store import Bundle
+from serving.model_settings import ModelSettings
+from serving.served import ServedModel, Serving
 from tests.serving.repositories import POLL_S, TASK, Kept, ask, damage, kept, publish, write_settings
+from tests.serving.tampering import TAMPERINGS
 
 pytestmark = pytest.mark.anyio
 
@@ -63,6 +66,26 @@ async def test_unload_lets_go_of_the_engine_without_waiting_for_the_garbage_coll
         assert batcher() is None
     finally:
         gc.enable()
+
+
+async def test_a_load_that_fails_lets_go_of_its_engine_too(tmp_path: Path) -> None:
+    built: list[Callable[[], object]] = []
+
+    def serve(bundle: Bundle, settings: ModelSettings, serving: Serving) -> ServedModel:
+        served = ServedModel(bundle, settings, serving)
+        built.append(weakref.ref(served.predictor.runtime))
+        return served
+
+    publish(tmp_path)
+    async with kept(tmp_path, serve=serve) as here:
+        TAMPERINGS["answer"].damage(publish(tmp_path))
+        gc.disable()
+        try:
+            with pytest.raises(ModelNotReady, match="the answer differs"):
+                await here.models.load("fake")
+            await here.until(lambda: [engine() is None for engine in built] == [False, True])
+        finally:
+            gc.enable()
 
 
 async def test_a_model_that_is_not_known_cannot_be_unloaded(here: Kept) -> None:
@@ -194,7 +217,7 @@ async def test_loading_one_model_never_holds_up_requests_to_another(tmp_path: Pa
     blocked = asyncio.Event()
     loop = asyncio.get_running_loop()
 
-    def serve(bundle, settings, serving):  # type: ignore[no-untyped-def]
+    def serve(bundle: Bundle, settings: ModelSettings, serving: Serving) -> ServedModel:
         if bundle.manifest.name == "slow" and bundle.manifest.version == 2:
             loop.call_soon_threadsafe(blocked.set)
             asyncio.run_coroutine_threadsafe(going_on.wait(), loop).result()

@@ -10,9 +10,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import grpc
 import httpx
 import pytest
 
+from serving.keys import make_key
 from tests.builders import png
 from tests.serving.running import PATIENCE_S, Server, run_to_the_end, running
 from tests.serving.wire import predictions_of
@@ -133,6 +135,36 @@ def test_a_signal_drains_all_workers_under_load_and_leaves_nothing_behind(
         assert server.process.wait(PATIENCE_S) == 0
         assert not folder.exists()
         assert not any(Path(f"/proc/{pid}").exists() for pid in ids)
+
+
+def test_changes_are_made_by_all_workers_before_they_are_answered_and_by_one_that_comes_later(
+    repository: Path, tmp_path: Path
+) -> None:
+    admin = make_key("root")
+    with running(repository, tmp_path, "--workers=2", environment={"MODELYARD_ADMIN_KEYS": admin.line}) as server:
+        server.wait_for_status("/v2/health/ready", 200)
+        crew, key = Crew(server), {"x-api-key": admin.key}
+        unloaded = server.client.post("/v2/repository/models/fake/unload", headers=key)
+        assert unloaded.status_code == 200, unloaded.text
+        assert {crew.fresh("/v2/models/fake/ready").status_code for _ in range(12)} <= {404, 503}
+        killed = crew.ids()[0]
+        os.kill(killed, signal.SIGKILL)
+        server.wait_until(lambda: killed not in crew.ids() and len(crew.ids()) == 2, "the place to be given anew")
+        loaded = server.client.post("/v2/repository/models/fake/load", headers=key)  # waits for the new worker too
+        assert loaded.status_code == 200, loaded.text
+        assert {crew.fresh("/v2/models/fake/ready").status_code for _ in range(12)} == {200}
+        index = server.client.post("/v2/repository/index").json()
+        assert [(one["name"], one["state"]) for one in index] == [("fake", "READY")]
+
+
+def test_grpc_is_shared_by_the_workers_too(repository: Path, tmp_path: Path) -> None:
+    with running(repository, tmp_path, "--workers=2", "--grpc-port=0") as server:
+        server.wait_for_status("/v2/health/ready", 200)
+        ports = set(re.findall(r"gRPC listens on [\d.]+:(\d+)", server.stderr()))
+        assert len(ports) == 1
+        for _ in range(8):
+            with grpc.insecure_channel(f"127.0.0.1:{ports.copy().pop()}") as channel:
+                grpc.channel_ready_future(channel).result(timeout=PATIENCE_S)
 
 
 def test_workers_whose_supervisor_is_killed_end_too(repository: Path, tmp_path: Path) -> None:
