@@ -13,7 +13,7 @@ import tempfile
 import threading
 import time
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import median
@@ -33,6 +33,8 @@ KEPT_VERSIONS = 3
 SAMPLE_S = 1.0
 SLICES = 20
 RSS_GROWTH_LIMIT = 1.05
+TAKE_UP_LIMIT_S = 20.0
+"""From the last new version to its first answer."""
 SHOWN = 5
 
 
@@ -127,8 +129,8 @@ def soak(options: Options) -> int:
             with Publisher(repository, options.reloaded, options.reload_s) as publisher:
                 _load(server, requests, options, seen)
             seen.published = publisher.count
-            seen.newest = {name: versions(repository, name)[-1] for name in options.models}
-            seen.answering = _answering(server.port)
+            seen.newest = {name: versions(repository, name)[-1] for name in {*options.models, *options.reloaded}}
+            seen.answering = _settled(server.port, seen.newest, options.reloaded)
     print(_told(seen))
     if options.json_file:
         options.json_file.write_text(
@@ -161,6 +163,16 @@ def _load(server: Server, requests: Sequence[Request], options: Options, seen: S
     seen.p50_ms, seen.p99_ms = load.p50_ms, load.p99_ms
 
 
+def _settled(port: int, newest_of: Mapping[str, int], reloaded: Sequence[str]) -> dict[str, int]:
+    """Which versions answer, once the newest ones do or have had their time."""
+    end = time.perf_counter() + TAKE_UP_LIMIT_S
+    while True:
+        found = _answering(port)
+        if time.perf_counter() > end or all(found.get(name, 0) == newest_of[name] for name in reloaded):
+            return found
+        time.sleep(SAMPLE_S)
+
+
 def _answering(port: int) -> dict[str, int]:
     """By model, the highest version that is ready, as the service says."""
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/v1/models", timeout=30) as answer:
@@ -181,7 +193,7 @@ def faults(seen: Seen, options: Options) -> list[str]:
         problems.append(f"answers other than 200: {seen.codes}")
     if not seen.rss_growth <= RSS_GROWTH_LIMIT:
         problems.append(f"memory after warming up grew to {seen.rss_growth:.3f} of what it was")
-    stale = [name for name in options.reloaded if seen.newest.get(name, 0) > seen.answering.get(name, 0) + 1]
+    stale = [name for name in options.reloaded if seen.newest.get(name, 0) != seen.answering.get(name, 0)]
     if stale:
         problems.append(
             f"versions of {', '.join(stale)} were not taken up: there are {seen.newest}, {seen.answering} answer"

@@ -32,8 +32,10 @@ class OrtRuntime:
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = ERRORS_ONLY
-        # Spinning burns a core between requests to save fractions of a millisecond; this process shares its cores.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # Threads that share one run meet sooner where they spin (a tenth of a small network's time), but must not go on
+        # when it is over: between requests that would burn a core which others need.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "1" if threads > 1 else "0")
+        options.add_session_config_entry("session.force_spinning_stop", "1")
         provider = PROVIDERS[device]
         if provider not in ort.get_available_providers():
             raise RuntimeFailed(

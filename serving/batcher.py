@@ -21,6 +21,7 @@ from bundle.errors import BadInput, ClientGone, DeadlineExceeded, ModelNotReady,
 from bundle.preprocess import Prepared
 from bundle.tensors import Tensors
 from serving.call import Call, now
+from serving.gathering import Gathering
 from serving.lanes import Lanes, Unit
 from serving.policy import Compute, Observer, Policy
 from serving.waiting import Job, Waiting
@@ -56,8 +57,7 @@ class Batcher:
         self._order = count()
         self._running = 0
         self._row_cost_s = 0.0
-        self._gathered: list[tuple[Job[Any], int]] = []
-        self._flush_at: asyncio.Handle | None = None
+        self._gathering = Gathering(policy.largest, policy.max_queue_delay_s, self._run_here)
         self._idle: asyncio.Event | None = None
         self._closed = False
         lanes.add(self)
@@ -65,7 +65,7 @@ class Batcher:
     @property
     def queue_depth(self) -> int:
         """Inputs that wait."""
-        return self._waiting.number + len(self._gathered)
+        return self._waiting.number + self._gathering.number
 
     def predicted_wait_s(self) -> float:
         """How long an input that comes now would wait, by what rows cost lately."""
@@ -108,30 +108,12 @@ class Batcher:
                 return
             self._prepare(job, i)
         self.in_flight += 1
-        self._gathered += [(job, i) for i in range(len(job.inputs))]
-        delay_s = self.policy.max_queue_delay_s
-        if not delay_s or len(self._gathered) >= self.policy.largest:
-            delay_s = 0.0
-        if self._flush_at is None:
-            self._flush_at = job.loop.call_later(delay_s, self._flush) if delay_s else job.loop.call_soon(self._flush)
-        elif not delay_s and isinstance(self._flush_at, asyncio.TimerHandle):
-            self._flush_at.cancel()  # full before its time
-            self._flush_at = job.loop.call_soon(self._flush)
+        self._gathering.add(job)
 
-    def _flush(self) -> None:
-        """Run what this turn of the loop has gathered."""
-        self._flush_at = None
-        gathered, self._gathered = self._gathered, []
-        gathered.sort(key=_urgency)
-        by_shape: dict[object, list[tuple[Job[Any], int]]] = {}
-        for entry in gathered:
-            job, i = entry
-            if self._still_wanted(job):
-                by_shape.setdefault(job.shape(i), []).append(entry)
-        for alike in by_shape.values():
-            for start in range(0, len(alike), self.policy.largest):
-                report = self._run(alike[start : start + self.policy.largest], alone=False)
-                self._deliver(*report)
+    def _run_here(self, entries: list[tuple[Job[Any], int]]) -> None:
+        wanted = [entry for entry in entries if self._still_wanted(entry[0])]
+        if wanted:
+            self._deliver(*self._run(wanted, alone=False))
 
     # Lanes: on other threads.
 
@@ -316,8 +298,3 @@ class Batcher:
     def close(self) -> None:
         """Leave the lanes; drain first."""
         self._lanes.remove(self)
-
-
-def _urgency(entry: tuple[Job[Any], int]) -> tuple[int, int]:
-    job, _ = entry
-    return job.call.priority, job.order

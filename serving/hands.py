@@ -16,8 +16,9 @@ from typing import ParamSpec, TypeVar
 P = ParamSpec("P")
 R = TypeVar("R")
 
-LOW_PRIORITY = 10
-"""Nice value: about a tenth of a processor that is busy with requests, all of an idle one."""
+LOW_PRIORITY = 5
+"""Nice value: about a quarter of a processor that is busy with requests, all of an idle one. With 10 the slowest
+answers took up to 200 ms on a crowded machine: a thread that is pushed aside may hold the interpreter's lock."""
 
 
 class Stopped(Exception):

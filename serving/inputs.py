@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 
 from bundle.errors import BadInput, ClientGone, InputTooLarge, InputTooSlow, UnsupportedMedia
 from serving.media import Medium
@@ -171,25 +171,45 @@ def _as_utf8(body: bytes, parameters: str) -> bytes:
         raise BadInput(f"the body is not text in charset '{named[1]}': {cause}") from None
 
 
-async def _stream(request: Request, limits: InputLimits) -> AsyncGenerator[bytes, None]:
-    limit = limits.max_body_bytes
+def _check_announced(request: Request, limits: InputLimits) -> None:
     announced = request.headers.get("content-length", "0")
-    if announced.isdigit() and int(announced) > limit:
-        raise InputTooLarge(f"the body has {announced} bytes; at most {limit} are read")
-    size = 0
-    try:
-        async for chunk in request.stream():
-            size += len(chunk)
-            if size > limit:
-                raise InputTooLarge(f"the body has more than {limit} bytes; at most these are read")
-            yield chunk
-    except ClientDisconnect:
-        raise ClientGone(f"the client went away after {size} bytes of the body") from None
+    if announced.isdigit() and int(announced) > limits.max_body_bytes:
+        raise InputTooLarge(f"the body has {announced} bytes; at most {limits.max_body_bytes} are read")
+
+
+async def _chunk(request: Request, so_far: int, limits: InputLimits) -> tuple[bytes, bool]:
+    """The next piece of a body, and whether more follow."""
+    message = await request.receive()
+    if message["type"] == "http.disconnect":
+        raise ClientGone(f"the client went away after {so_far} bytes of the body")
+    chunk: bytes = message.get("body", b"")
+    if so_far + len(chunk) > limits.max_body_bytes:
+        raise InputTooLarge(f"the body has more than {limits.max_body_bytes} bytes; at most these are read")
+    return chunk, message.get("more_body", False)
 
 
 async def _body(request: Request, limits: InputLimits) -> bytes:
-    chunks = [chunk async for chunk in _stream(request, limits)]
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+    """The whole body. A generator, as `_stream` is, would cost a small request a tenth of its time."""
+    _check_announced(request, limits)
+    body, more = await _chunk(request, 0, limits)
+    if not more:
+        return body
+    chunks, size = [body], len(body)
+    while more:
+        body, more = await _chunk(request, size, limits)
+        chunks.append(body)
+        size += len(body)
+    return b"".join(chunks)
+
+
+async def _stream(request: Request, limits: InputLimits) -> AsyncGenerator[bytes, None]:
+    """The body piece by piece, for who reads it so."""
+    _check_announced(request, limits)
+    size, more = 0, True
+    while more:
+        chunk, more = await _chunk(request, size, limits)
+        size += len(chunk)
+        yield chunk
 
 
 def _from_json(body: bytes, medium: Medium) -> list[bytes]:

@@ -9,11 +9,35 @@ import msgspec
 from fastapi import FastAPI
 
 from serving import openai
+from serving.access import METRICS, PROBES
 from serving.endpoints import ENDPOINTS, Endpoint
 from serving.endpoints.endpoint import Selection
 from serving.inputs import ANY_BYTES
+from serving.oip.description import DESCRIBED, infer_paths
 
 REF = "#/components/schemas/{name}"
+
+FAILURES = {
+    "400": "The input or a parameter cannot be read.",
+    "401": "An API key is asked for, and none or an unknown one came.",
+    "404": "No such model or version.",
+    "408": "The body did not arrive in time.",
+    "413": "Over a limit: bytes, pixels or inputs a request.",
+    "503": "The model does not answer now, or its queue is full (then with Retry-After).",
+    "504": "The time that the request may take was over before it was computed.",
+}
+"""How a request for a prediction can fail."""
+
+KEYS = {
+    "bearer": {"type": "http", "scheme": "bearer"},
+    "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+}
+"""Either does, where the service asks for keys at all."""
+
+ADMINS = ("/load", "/unload", "/rollback", "/promote", "/canary")
+EMPTY = ("/load", "/unload")
+"""What the protocol answers with an empty body."""
+EXPOSITIONS = ("text/plain", "application/openmetrics-text")
 
 
 class Error(msgspec.Struct, frozen=True):
@@ -35,11 +59,45 @@ def install(app: FastAPI) -> None:
         described_types = (openai.EmbeddingsRequest, openai.EmbeddingsAnswer, openai.OpenAIError)
         embeddings = _named(openai.PATH, "Embed texts, in OpenAI's shape") | described(*described_types)
         paths[openai.PATH] = {"post": embeddings}
-        schemas = schema.setdefault("components", {}).setdefault("schemas", {})
-        schemas.update(components(*described_types))
+        paths |= infer_paths(REF)
+        parts = schema.setdefault("components", {})
+        parts.setdefault("schemas", {}).update(components(*described_types, *DESCRIBED))
+        parts["securitySchemes"] = KEYS
+        _complete(paths)
         return schema
 
     app.openapi = whole  # type: ignore[method-assign]
+
+
+def _complete(paths: dict[str, Any]) -> None:
+    """What holds for every operation, and the framework does not know of: keys, and how a request can fail."""
+    for path, operations in paths.items():
+        for method, operation in operations.items():
+            answers: dict[str, Any] = operation["responses"]
+            answers.pop("422", None)  # the framework's own; here it is answered with 400
+            if path.endswith(EMPTY):
+                answers["200"].pop("content", None)
+            for status, description in _ways_to_fail(path, method).items():
+                if status not in answers:
+                    answers[status] = _answer(description, "Error")
+            if path not in PROBES:
+                operation["security"] = [{}, *({name: []} for name in KEYS)]
+    text = {"schema": {"type": "string"}}
+    paths[METRICS]["get"]["responses"]["200"]["content"] = dict.fromkeys(EXPOSITIONS, text)
+
+
+def _ways_to_fail(path: str, method: str) -> dict[str, str]:
+    ways = {"503": "Not ready, or not live; the error says why."} if path in PROBES else {}
+    if path not in PROBES:
+        ways["401"] = FAILURES["401"]
+    if "{" in path:
+        ways |= {status: FAILURES[status] for status in ("400", "404", "503")}
+    if path.endswith(ADMINS):
+        ways["403"] = "No admin key is set, or the key may only ask."
+        ways["500"] = "A model that should come up broke its engine."
+    if method == "post":
+        ways |= {status: FAILURES[status] for status in ("400", "408", "413")}
+    return ways
 
 
 def _named(path: str, summary: str) -> dict[str, Any]:
@@ -90,15 +148,7 @@ def components(*others: type[msgspec.Struct]) -> dict[str, Any]:
 
 
 def _failures(error: str) -> dict[str, Any]:
-    return {
-        "400": _answer("The input or a parameter cannot be read.", error),
-        "401": _answer("An API key is asked for, and none or an unknown one came.", error),
-        "404": _answer("No such model or version.", error),
-        "408": _answer("The body did not arrive in time.", error),
-        "413": _answer("Over a limit: bytes, pixels or inputs a request.", error),
-        "503": _answer("The model does not answer now, or its queue is full (then with Retry-After).", error),
-        "504": _answer("The time that the request may take was over before it was computed.", error),
-    }
+    return {status: _answer(description, error) for status, description in FAILURES.items()}
 
 
 def _answer(description: str, schema: str) -> dict[str, Any]:

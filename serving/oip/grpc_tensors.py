@@ -37,6 +37,9 @@ ALL_CONTENTS = tuple(dict.fromkeys(CONTENTS.values()))
 LARGE = 50_000
 """Values of typed contents: a few milliseconds."""
 
+ABOUT_STREAMS = "triton_enable_empty_final_response"
+"""perf_analyzer sends it with every call, also where nothing streams and there is nothing that it could ask for."""
+
 NARROW = {"INT8", "INT16", "UINT8", "UINT16"}
 """These travel as numbers of 32 bits, so a value may be more than they hold."""
 
@@ -53,7 +56,9 @@ def read_request(message: Message) -> InferRequest:
         raise BadInput("the request holds no inputs; send at least one")
     check_unique("input", [one.name for one in message.inputs])
     check_unique("output", [one.name for one in message.outputs])
-    wishes = read_wishes(plain(message.parameters))
+    parameters = plain(message.parameters)
+    parameters.pop(ABOUT_STREAMS, None)
+    wishes = read_wishes(parameters)
     outputs = [read_output_wish(one.name, plain(one.parameters)) for one in message.outputs]
     return InferRequest(_inputs(message), outputs or None, message.id, wishes)
 

@@ -22,7 +22,7 @@ from serving.settings import Settings
 
 async def main():
     app = create_app(Settings(repository=pathlib.Path(sys.argv[1])))
-    async with app.router.lifespan_context(app):
+    async with app.api.router.lifespan_context(app.api):
         transport = httpx.ASGITransport(app=app)
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
             while (await client.get("/v2/health/ready")).status_code != 200:

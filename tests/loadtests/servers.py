@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -12,37 +13,47 @@ Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]
 @contextmanager
 def serving(handler: Handler) -> Iterator[int]:
     """A server for the length of a `with`; gives its port."""
-    loop = asyncio.new_event_loop()
-    server = loop.run_until_complete(asyncio.start_server(_forgiving(handler), "127.0.0.1", 0))
-    thread = threading.Thread(target=loop.run_forever)
+    server = _Server(handler)
+    thread = threading.Thread(target=lambda: asyncio.run(server.live()))
     thread.start()
     try:
-        yield int(server.sockets[0].getsockname()[1])
+        yield server.port.result(10)
     finally:
-        loop.call_soon_threadsafe(server.close)
-        asyncio.run_coroutine_threadsafe(_rest(), loop).result(10)
-        loop.call_soon_threadsafe(loop.stop)
+        server.end()
         thread.join()
-        loop.close()
 
 
-def _forgiving(handler: Handler) -> Handler:
-    """Clients go away whenever they like."""
+class _Server:
+    """Lives on one loop; ends its connections before it goes, whatever their handlers are doing."""
 
-    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, handler: Handler) -> None:
+        self.port: Future[int] = Future()
+        self._handler = handler
+        self._transports: list[asyncio.WriteTransport] = []
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def live(self) -> None:
+        self._loop, self._over = asyncio.get_running_loop(), asyncio.Event()
+        listener = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        self.port.set_result(listener.sockets[0].getsockname()[1])
+        await self._over.wait()
+        listener.close()
+        for transport in self._transports:
+            transport.abort()
+        await asyncio.gather(*self._tasks)
+
+    def end(self) -> None:
+        self._loop.call_soon_threadsafe(self._over.set)
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._transports.append(writer.transport)
+        self._tasks.append(asyncio.get_running_loop().create_task(self._handle(reader, writer)))
+
+    async def _handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Clients go away whenever they like."""
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
-            await handler(reader, writer)
+            await self._handler(reader, writer)
         writer.close()
-
-    return handle
-
-
-async def _rest() -> None:
-    """Let open connections end."""
-    others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-    for task in others:
-        task.cancel()
-    await asyncio.gather(*others, return_exceptions=True)
 
 
 async def read_request(reader: asyncio.StreamReader) -> bytes:

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
-import openai
 import pytest
 
 from bundle.errors import Forbidden, Unauthenticated
@@ -14,6 +13,8 @@ from serving.settings import Settings
 from tests.builders import png
 from tests.serving.running import Server, run_to_the_end, running
 from tests.serving.wire import error_of
+
+openai = pytest.importorskip("openai", reason="the client belongs to the dev extra")
 
 ALICE, ADMIN = make_key("alice"), make_key("root")
 CLOSED = ("/v1/models", "/v2", "/v2/models/fake", "/nothing/here", "/v1/models/", "//v2/health/live")

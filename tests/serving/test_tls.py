@@ -6,16 +6,18 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import grpc
 import httpx
 import pytest
-import trustme
 
 from serving import watched
 from serving.tls import TlsFiles, grpc_credentials
 from tests.builders import png
 from tests.serving.running import PATIENCE_S, Server, run_to_the_end, running
+
+trustme = pytest.importorskip("trustme", reason="it belongs to the dev extra")
 
 HOSTS = ("127.0.0.1", "localhost")
 LOCKED_KEY = (
@@ -29,7 +31,7 @@ LOCKED_KEY = (
 class Yard:
     """An authority, and a server's certificate of it on disk."""
 
-    ca: trustme.CA
+    ca: Any  # a trustme.CA
     folder: Path
 
     @property
@@ -40,7 +42,7 @@ class Yard:
     def client_ca(self) -> Path:
         return self.folder / "ca.pem"
 
-    def issue(self, ca: trustme.CA | None = None) -> None:
+    def issue(self, ca: Any = None) -> None:
         """Write a certificate, of another authority if one is given."""
         issued = (ca or self.ca).issue_cert(*HOSTS)
         issued.private_key_pem.write_to_path(self.files.key)
@@ -59,7 +61,7 @@ def yard(tmp_path: Path) -> Yard:
     return yard
 
 
-def trusting(ca: trustme.CA, client: trustme.CA | None = None) -> ssl.SSLContext:
+def trusting(ca: Any, client: Any = None) -> ssl.SSLContext:
     """What a client is given that trusts an authority, and that shows a certificate of another."""
     context = ssl.create_default_context()
     ca.configure_trust(context)
@@ -182,7 +184,7 @@ def test_grpc_takes_the_same_files_and_their_renewal(
         server.stop(None).wait()
 
 
-def _grpc_answers(port: int, ca: trustme.CA) -> bool:
+def _grpc_answers(port: int, ca: Any) -> bool:
     credentials = grpc.ssl_channel_credentials(ca.cert_pem.bytes())
     with grpc.secure_channel(f"localhost:{port}", credentials) as channel:
         grpc.channel_ready_future(channel).result(timeout=PATIENCE_S)
