@@ -77,7 +77,7 @@ def test_a_call_that_is_given_up_is_not_computed(both: tuple[Server, Caller]) ->
     future = infer_later(call, "patient")
     wait_until(lambda: figure(server, "modelyard_queue_depth", "patient") == 1, "the call to be queued")
     future.cancel()
-    call.infer(asking(pixels(rows=BATCH), "patient"))
+    call.infer(asking(pixels(rows=BATCH - 1), "patient"))  # with the one that was given up, a batch
     wait_until(
         lambda: figure(server, "modelyard_client_gone_drops_total", "patient") == drops + 1, "the call to be dropped"
     )
