@@ -47,7 +47,7 @@ def overload(target: Target, header_name: str, golden: Sequence[Request], second
     """`golden` are requests that carry no deadline yet; `header_name` is the deadline's, in milliseconds."""
     drive_hard(target, COMFORTABLE, seconds)
     before = drive_hard(target, COMFORTABLE, seconds)
-    deadline_ms = round(1e3 * QUEUE_OF_DEADLINE / before.per_second)
+    deadline_ms = round(1e3 * QUEUE_OF_DEADLINE / max(1.0, before.per_second))
     header = f"{header_name}: {deadline_ms}"
     hurried = [Request(one.wire.replace(b"\r\n", f"\r\n{header}\r\n".encode(), 1), one.check) for one in golden]
     client = Client(target.port, hurried, WATCHING)

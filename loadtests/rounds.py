@@ -4,6 +4,7 @@ Two contestants are compared round by round, since what ran at nearly the same t
 median of these ratios is told. Knows time. Knows nothing of what is measured.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from statistics import median
@@ -39,8 +40,13 @@ class Rounds(Generic[Measured]):
     def ratio(self, name: str, other: str) -> float:
         """The median of a contestant's rate over another's in the same round."""
         pairs = zip(self._seen[name], self._seen[other], strict=True)
-        return float(median(self._per_second(mine) / self._per_second(theirs) for mine, theirs in pairs))
+        return median(over(self._per_second(mine), self._per_second(theirs)) for mine, theirs in pairs)
 
     @staticmethod
     def _per_second(figures: Any) -> float:
         return float(figures.per_second)
+
+
+def over(mine: float, theirs: float) -> float:
+    """A ratio; infinite where the other did nothing at all."""
+    return mine / theirs if theirs else math.inf

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from loadtests.bench_models import PICTURE, TEXT, TINY
 from loadtests.model_bench import SERVICE, LoadRow
 from loadtests.overload import Overload
+from loadtests.rounds import over
 
 if TYPE_CHECKING:
     from loadtests.bench import Report
@@ -64,7 +65,7 @@ def at_most(what: str, target: float, value: float) -> Line:
 
 
 def _spread(row: LoadRow) -> float:
-    return row.service.p99_ms / row.service.p50_ms
+    return over(row.service.p99_ms, row.service.p50_ms)
 
 
 def _picture(rows: dict[int, LoadRow]) -> Iterator[Line]:
@@ -92,12 +93,12 @@ def _text(rows: dict[int, LoadRow]) -> Iterator[Line]:
 
 
 def _overload(one: Overload) -> Iterator[Line]:
-    share = one.good_per_second / one.comfortable_per_second
+    share = over(one.good_per_second, one.comfortable_per_second)
     yield at_least("overload: good answers over those at 32 connections", OVERLOAD_SHARE, share)
     yield at_most(
         "overload: p99 of the admitted over the deadline", DEADLINE_SPREAD, one.admitted_p99_ms / one.deadline_ms
     )
-    recovered = one.recovered_per_second / one.comfortable_per_second
+    recovered = over(one.recovered_per_second, one.comfortable_per_second)
     yield at_least("overload: speed one second after it, of what it was", RECOVERED_SHARE, recovered)
     yield at_most("overload: codes other than 200, 503, 504", 0, len(set(one.codes) - OVERLOAD_CODES))
     yield at_most("overload: requests without an answer, and wrong ones", 0, one.broken + one.wrong)

@@ -66,19 +66,30 @@ def stop_under_load(server: Server, golden: Sequence[Request], connections: int,
     )
 
 
-def stop(repository: tyro.conf.Positional[Path], /, model: str = "tiny", connections: int = 32, times: int = 5) -> int:
+def stop(
+    repository: tyro.conf.Positional[Path],
+    /,
+    model: str = "tiny",
+    connections: int = 32,
+    times: int = 5,
+    new_connections: bool = False,
+    flags: tuple[str, ...] = (),
+) -> int:
     """Start the service, load it, end it, several times; 1 where a request was lost or an exit code was not 0.
 
     Args:
         repository: folder of bundles
         model: which of them is asked
+        new_connections: a new connection for every request, so that some are always about to be accepted
+        flags: of the service
     """
     asked = questions(repository / model)
+    golden = asked.checked(asked.path, "Connection: close") if new_connections else asked.golden
     failed = False
     for _ in range(times):
-        server = start_service(repository)
+        server = start_service(repository, *flags)
         server.wait_until_ready()
-        seen = stop_under_load(server, asked.golden, connections)
+        seen = stop_under_load(server, golden, connections)
         print(
             f"{seen.answered} answers {seen.codes}, {seen.after_the_signal} after SIGTERM; lost {len(seen.lost)}, "
             f"wrong {seen.wrong}; exit code {seen.exit_code} after {seen.took_s:.2f} s"

@@ -296,5 +296,6 @@ class Batcher:
             await self._idle.wait()
 
     def close(self) -> None:
-        """Leave the lanes; drain first."""
+        """Leave the lanes; drain first. The engine goes with the last reference, not when a collector comes by."""
         self._lanes.remove(self)
+        self._gathering.close()

@@ -74,8 +74,6 @@ class Front:
         call = Call(request_id(headers.get(b"x-request-id")))
         logs.request_id.set(call.request_id)
         more: list[Header] = [NOSNIFF, (b"x-request-id", call.request_id.encode())]
-        if self.draining:
-            more.append(CLOSE)
         path: str = scope["path"]
         self.in_flight += 1
         try:
@@ -90,6 +88,8 @@ class Front:
                 reply = await self._answer(Request(scope, receive), call, headers, handler, refuse)
             if call.phases:
                 more.append((b"server-timing", server_timing(call)))
+            if self.draining:  # now, not when the request came: those in flight at the end are the ones to tell
+                more.append(CLOSE)
             await send(reply.start(more))
             await send(reply.rest())
             self._endings.ended(scope["method"], template, reply.status, call, headers)
@@ -143,7 +143,7 @@ class Front:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message.get("headers", ()), *more]
+                message["headers"] = [*message.get("headers", ()), *more, *([CLOSE] if self.draining else [])]
             await send(message)
 
         try:

@@ -40,6 +40,10 @@ class Gathering:
             self._flush_at.cancel()  # full before its time
             self._flush_at = job.loop.call_soon(self._flush)
 
+    def close(self) -> None:
+        """Let go of whoever runs batches; nothing waits."""
+        self._run = _nobody
+
     def _flush(self) -> None:
         self._flush_at = None
         rows, self._rows = self._rows, []
@@ -47,6 +51,10 @@ class Gathering:
         for alike in _by_shape(rows):
             for start in range(0, len(alike), self._largest):
                 self._run(alike[start : start + self._largest])
+
+
+def _nobody(rows: list[Row]) -> None:
+    raise RuntimeError(f"{len(rows)} rows came after the end")
 
 
 def _urgency(row: Row) -> tuple[int, int]:

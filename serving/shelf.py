@@ -235,7 +235,7 @@ class Shelf:
         return bundle.manifest.digest == proven.served.manifest.digest
 
     def _refuse(self, slot: Slot, reason: str) -> None:
-        log.error("model '%s' version %d is refused: %s", self.name, slot.version, reason)
+        log.error("model '%s' is refused: version %d: %s", self.name, slot.version, reason)
         self._yard.metrics.load_failure(self.name)
         if slot.proven is None:
             slot.state, slot.reason = "refused", reason
@@ -256,16 +256,19 @@ class Shelf:
             elif slot.is_idle and (slot.state == "loading" or slot.version not in there):
                 del self.slots[slot.version]
                 self._yard.metrics.forget(self.name, slot.version)
-        self._show_what_is_missing(found)
+        for slot in self._show_what_is_missing(found):
+            log.error("model '%s' is refused: %s", self.name, slot.reason)
         self._publish()
 
-    def _show_what_is_missing(self, found: Found) -> None:
+    def _show_what_is_missing(self, found: Found) -> list[Slot]:
+        """Slots for what ought to be there and is not, where there are none yet."""
         there = found.versions.keys()
-        for version in missing(self.settings.version_policy, there):
-            self.slots.setdefault(version, not_there(self._folder, version))
-        if not self.slots and not there:
-            slot = no_bundle(self._folder, max(found.unfinished, default=0))
-            self.slots[slot.version] = slot
+        absent = [version for version in missing(self.settings.version_policy, there) if version not in self.slots]
+        shown = [not_there(self._folder, version) for version in absent]
+        if not (self.slots or shown or there):
+            shown = [no_bundle(self._folder, max(found.unfinished, default=0))]
+        self.slots |= {slot.version: slot for slot in shown}
+        return shown
 
     def _publish(self) -> None:
         """Let the version that answers by default be compared with the canary, and tell everybody who answers."""

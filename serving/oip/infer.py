@@ -90,8 +90,11 @@ def understand(manifest: Manifest, headers: Headers, body: bytes, limits: InputL
     body = decompress(body, headers.get("content-encoding", ""), limits.max_body_bytes)
     size = json_size(headers.get(HEADER), len(body))
     check_elements(body[:size], limits)
-    is_raw = size == 0 and HEADER in headers
-    request = raw_request(manifest, body) if is_raw else parse(body, size)
+    if size == 0 and HEADER in headers:
+        request = raw_request(manifest, body)
+    else:
+        check_elements(body[:size], limits)
+        request = parse(body, size)
     planned = plan(manifest, request)
     check_in_json(planned)
     return Understood(request, rows_of(manifest, request.inputs, limits.max_instances), planned)

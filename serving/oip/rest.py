@@ -15,7 +15,7 @@ from starlette.responses import Response
 
 from bundle.errors import BadInput, ModelNotReady, ModelyardError, Unsupported
 from serving.errors import sendable
-from serving.inputs import InputLimits, read_body
+from serving.inputs import InputLimits, check_elements, read_body
 from serving.metrics import Metrics
 from serving.oip.facts import Listing, check_name, config_of, find, index_of, metadata_of, statistics_of
 from serving.oip.metadata import server_metadata
@@ -154,13 +154,13 @@ def repository_router(admin: Admin, limits: InputLimits) -> APIRouter:
     router = APIRouter(tags=[TAG])
 
     async def index(request: Request) -> Response:
-        asked = _read(await read_body(request, limits), IndexDocument)
+        asked = await _read(request, limits, IndexDocument)
         return _json(index_of(admin.operations, asked.ready))
 
     async def load(request: Request, name: str) -> Response:
         admin.require(request)
         check_name(name)
-        asked = _read(await read_body(request, limits), LoadDocument)
+        asked = await _read(request, limits, LoadDocument)
         foreign = [one for one in asked.parameters if one == "config" or one.startswith("file:")]
         if foreign:
             raise Unsupported(
@@ -176,7 +176,7 @@ def repository_router(admin: Admin, limits: InputLimits) -> APIRouter:
     async def unload(request: Request, name: str) -> Response:
         admin.require(request)
         check_name(name)
-        _read(await read_body(request, limits), LoadDocument)
+        await _read(request, limits, LoadDocument)
         await admin.operations.unload(name)
         return Response()
 
@@ -211,7 +211,9 @@ def _as_failed_load(name: str, cause: ModelyardError) -> ModelyardError:
     return cause if text.startswith("failed to load") else type(cause)(f"failed to load '{name}': {text}")
 
 
-def _read(body: bytes, document: type[StructT]) -> StructT:
+async def _read(request: Request, limits: InputLimits, document: type[StructT]) -> StructT:
+    body = await read_body(request, limits)
+    check_elements(body, limits)
     try:
         return msgspec.json.decode(body or b"{}", type=document)
     except (msgspec.MsgspecError, ValueError, RecursionError) as cause:

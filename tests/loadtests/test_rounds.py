@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from loadtests.rounds import Rounds
+from loadtests.rounds import Rounds, over
 
 
 @dataclass(frozen=True)
@@ -31,4 +31,5 @@ def test_a_machine_that_is_slow_for_one_round_is_slow_for_both() -> None:
     mine, theirs = iter([100.0, 10.0, 120.0]), iter([50.0, 5.0, 40.0])
     seen = Rounds({"mine": lambda: Figures(next(mine)), "theirs": lambda: Figures(next(theirs))}, 3)
     assert seen.ratio("mine", "theirs") == 2.0
+    assert over(1.0, 0.0) == float("inf")
     assert seen.best({"mine": None, "theirs": None}) == "mine"

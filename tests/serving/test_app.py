@@ -5,8 +5,8 @@ import pytest
 
 from serving.app import create_app
 from serving.endpoints import ENDPOINTS
-from serving.repository import Model
 from serving.settings import Settings
+from serving.slots import ModelState
 from tests.builders import png, write_fake_bundle
 from tests.serving.loading import loading, until_ready
 from tests.serving.running import SETTLE_S, started
@@ -43,10 +43,10 @@ async def test_a_model_answers_while_another_one_still_loads(tmp_path: Path) -> 
 async def test_the_caller_is_told_of_all_models_once_they_are_decided(tmp_path: Path) -> None:
     write_fake_bundle(tmp_path, "one")
     write_fake_bundle(tmp_path, "two")
-    told: asyncio.Queue[list[Model]] = asyncio.Queue()
+    told: asyncio.Queue[list[ModelState]] = asyncio.Queue()
     loop = asyncio.get_running_loop()
 
-    def tell(models: list[Model]) -> None:
+    def tell(models: list[ModelState]) -> None:
         loop.call_soon_threadsafe(told.put_nowait, models)
 
     app = create_app(Settings(repository=tmp_path), on_loaded=tell)

@@ -9,8 +9,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from starlette.datastructures import Headers
 
+from bundle.errors import InputTooLarge
 from runtime.predictor import Predictor
+from serving.inputs import InputLimits
+from serving.oip.infer import understand
 from serving.oip.request import HEADER
 from tests.builders import LABELS, png
 from tests.serving import pictures as odd_pictures
@@ -202,6 +206,16 @@ def test_requests_of_one_connection_follow_each_other_after_an_error(oip: httpx.
     for _ in range(3):
         assert oip.post(PICTURES_INFER, content=b"{").status_code == 400
         assert post(oip, PICTURES_INFER, {"inputs": [json_input("image", PICTURES)]}).status_code == 200
+
+
+def test_more_values_than_the_limit_are_refused_before_any_is_read(pictures: Predictor) -> None:
+    limits = InputLimits(MAX_BODY_BYTES, 1, MAX_INSTANCES, max_json_elements=200)
+    body, _ = body_of({"inputs": [json_input("image", PICTURES)]})
+    with pytest.raises(InputTooLarge, match="at most 200 are read"):
+        understand(pictures.manifest, Headers(), body, limits)
+    described, raw = binary_input("image", PICTURES)
+    body, headers = body_of({"inputs": [described]}, raw)
+    assert len(understand(pictures.manifest, Headers(headers), body, limits).rows) == 2
 
 
 JSON_FRAGMENTS = [b"{", b"}", b"[", b"]", b",", b":", b'"inputs"', b'"x"', b"2", b"-1", b"null", b"1e999", b"NaN", b'"']
