@@ -15,10 +15,13 @@ import uvicorn
 
 from serving.call import now
 from serving.front import Front
+from serving.listener import refuse_new
 
 QUIET_S = 0.5
 """A connection that sent nothing for so long, after every other answer said close, is not about to send."""
 TURN_S = 0.02
+ACCEPT_S = 0.2
+"""For connections that had begun to arrive and be accepted, on a loop that is busy."""
 
 log = logging.getLogger("modelyard.serving")
 
@@ -68,9 +71,9 @@ class DrainingServer(uvicorn.Server):
         end = now() + self._limit_s
         self._front.draining = True
         log.info("draining: %d requests to answer", self._front.in_flight)
-        self._listener.listen(0)  # the queue of connections to accept takes no more, and is emptied in the next turns
         beside = asyncio.create_task(self._beside.stop(self._limit_s)) if self._beside else None
-        await asyncio.sleep(TURN_S)
+        refuse_new(self._listener)
+        await asyncio.sleep(ACCEPT_S)
         for server in self.servers:
             server.close()
         log.info("no longer listening")
