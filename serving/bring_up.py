@@ -46,7 +46,7 @@ def _prove(served: ServedModel, bundle: Bundle) -> Golden:
     samples = bundle.golden()
     atol = bundle.manifest.artefacts[bundle.manifest.default_artefact].atol
     for predictor in filter(None, (served.predictor, served.wide)):
-        replay(predictor, samples, atol)
+        replay(predictor, samples, atol, batch_size=served.policy.largest, num_alone=1)
         for size in served.batch_ladder():
             predictor.run_batch([samples[0].inputs] * size)
     return _to_ask_again(served, samples[0])
