@@ -17,6 +17,7 @@ from bundle.preprocess import Limits
 from serving import errors, openai, openapi
 from serving.access import Access, require_admin
 from serving.alone import Alone, fleet_of
+from serving.drain import Beside
 from serving.drift import Drift
 from serving.endings import Endings
 from serving.endpoints import ENDPOINTS
@@ -50,9 +51,11 @@ OnLoaded = Callable[[list[ModelState]], None]
 class Application:
     """FastAPI, with the frame of every request around it, and the predictions answered before it."""
 
-    def __init__(self, api: FastAPI, front: Front) -> None:
+    def __init__(self, api: FastAPI, front: Front, beside: Beside | None = None) -> None:
         self.api = api
         self.front = front
+        self.beside = beside
+        """The gRPC server, where there is one."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer HTTP through the front; everything else (the process's life) as FastAPI does."""
@@ -98,7 +101,7 @@ def create_app(settings: Settings, on_loaded: OnLoaded | None = None) -> Applica
     front.guard = parts.access if parts.access.asks_for_keys else None
     _add_routes(api, front, parts)
     openapi.install(api)
-    return Application(api, front)
+    return Application(api, front, parts.grpc)
 
 
 def _parts(settings: Settings, on_loaded: OnLoaded | None) -> Parts:
@@ -144,11 +147,7 @@ def _lifespan(parts: Parts) -> Callable[[FastAPI], Any]:
         parts.metrics.start()
         at_work = [asyncio.create_task(parts.models.start()), asyncio.create_task(parts.drift.run())]
         await parts.fleet.start(at_work[0])
-        if parts.grpc is not None:
-            await parts.grpc.start()
         yield
-        if parts.grpc is not None:
-            await parts.grpc.stop(parts.settings.drain_s)
         await parts.models.close()
         await _ended(*at_work)
         await parts.fleet.stop()

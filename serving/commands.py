@@ -42,7 +42,7 @@ def serve_command(arguments: list[str]) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     if place is None:
         log.info("listening on %s", where)
-    DrainingServer(config, app.front, sock, settings.drain_s).run(sockets=[sock])
+    DrainingServer(config, app.front, sock, settings.drain_s, app.beside).run(sockets=[sock])
 
 
 def _from_environment() -> Settings:

@@ -9,6 +9,7 @@ moment are closed last. Knows uvicorn and sockets. Knows nothing of requests.
 import asyncio
 import logging
 import socket
+from typing import Protocol
 
 import uvicorn
 
@@ -25,20 +26,52 @@ ACCEPT_S = 0.2
 log = logging.getLogger("modelyard.serving")
 
 
+class Beside(Protocol):
+    """Another server in the same event loop."""
+
+    async def start(self) -> None:
+        """Listen."""
+        ...
+
+    async def stop(self, grace_s: float) -> None:
+        """Answer what has come, within a time, and end."""
+        ...
+
+
 class DrainingServer(uvicorn.Server):
     """uvicorn's server with an end that loses nothing."""
 
-    def __init__(self, config: uvicorn.Config, front: Front, listener: socket.socket, limit_s: float) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        front: Front,
+        listener: socket.socket,
+        limit_s: float,
+        beside: Beside | None = None,
+    ) -> None:
         super().__init__(config)
+        self._beside = beside
         self._front = front
         self._listener = listener
         self._limit_s = limit_s
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start both servers; where the one beside cannot, neither stays."""
+        await super().startup(sockets)
+        if self._beside is None or not self.started:
+            return
+        try:
+            await self._beside.start()
+        except BaseException:
+            await super().shutdown(sockets)
+            raise
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Drain, then let uvicorn close what is left."""
         end = now() + self._limit_s
         self._front.draining = True
         log.info("draining: %d requests to answer", self._front.in_flight)
+        beside = asyncio.create_task(self._beside.stop(self._limit_s)) if self._beside else None
         refuse_new(self._listener)
         await asyncio.sleep(ACCEPT_S)
         for server in self.servers:
@@ -51,6 +84,8 @@ class DrainingServer(uvicorn.Server):
             if self.server_state.total_requests != answered:
                 answered, quiet_since = self.server_state.total_requests, now()
             await asyncio.sleep(TURN_S)
+        if beside is not None:
+            await beside
         if self._front.in_flight:
             log.error("%d requests stay without an answer after %g s", self._front.in_flight, self._limit_s)
         self.config.timeout_graceful_shutdown = max(1, round(end - now()))

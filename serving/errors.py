@@ -52,6 +52,9 @@ UNREAD_BODY = (408, 413)
 BY_LOAD = (503, 504)
 """Under overload these come by the thousand, and are counted; logging each would cost more than refusing."""
 
+NOT_OFFERED = 501
+"""The caller asked for what is not there: nobody here has to mend anything."""
+
 FRAMEWORK_CODES = {404: "not_found", 405: "method_not_allowed"}
 
 log = logging.getLogger("modelyard.serving")
@@ -76,7 +79,7 @@ def status_of(error: ModelyardError) -> tuple[int, str]:
 def refusal(error: ModelyardError) -> tuple[int, str, dict[str, str]]:
     """Status, code and headers of the answer to an error; what is the service's own fault is logged."""
     status, code = status_of(error)
-    if status >= 500 and status not in BY_LOAD:
+    if status >= 500 and status not in (NOT_OFFERED, *BY_LOAD):
         log.error("%s: %s", code, error)
     headers = {"Connection": "close"} if status in UNREAD_BODY else {}
     if isinstance(error, Overloaded):

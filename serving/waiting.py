@@ -180,6 +180,11 @@ class Waiting:
         """Whether the rows of one shape make a batch of the largest size."""
         return any(len(rows) >= self._largest for rows in self._rows.values())
 
+    def _is_due(self, shape: object) -> tuple[bool, Entry]:
+        """Sorts shapes by when they should run: where rows wait for company, whole batches go first."""
+        rows = self._rows[shape]
+        return bool(self._max_delay_s) and len(rows) < self._largest, rows[0]
+
     def next_raw(self) -> tuple[Job[Any], int]:
         """The input to prepare next."""
         _, _, i, job = heappop(self._raw)
@@ -187,10 +192,13 @@ class Waiting:
         return job, i
 
     def next_batch(self, share: int) -> list[tuple[Job[Any], int]]:
-        """The rows to run next: of the shape whose first is due first, at most `share` of them."""
-        shape = min(self._rows, key=lambda one: self._rows[one][0])
+        """The rows to run next: of the shape whose first is due first, at most `share` of them.
+
+        Rows that were made to wait for company are not parted again: what is left would wait anew.
+        """
+        shape = min(self._rows, key=self._is_due)
         rows = self._rows[shape]
-        size = min(len(rows), self._largest, max(1, share))
+        size = min(len(rows), self._largest, len(rows) if self._max_delay_s else max(1, share))
         taken = [heappop(rows) for _ in range(size)]
         if not rows:
             del self._rows[shape]

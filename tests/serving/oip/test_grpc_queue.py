@@ -64,10 +64,9 @@ def test_a_calls_own_deadline_holds_in_the_queue(both: tuple[Server, Caller]) ->
         return late + figure(server, "modelyard_client_gone_drops_total", "patient")
 
     before = dropped()
-    with pytest.raises(grpc.RpcError) as caught:
-        call.infer(asking(model="patient"), timeout=0.1)
-    assert caught.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
-    call.infer(asking(pixels(rows=BATCH), "patient"))
+    late = infer_later(call, "patient", timeout=2.0)  # long enough to be queued, however busy the machine is
+    wait_until(lambda: figure(server, "modelyard_queue_depth", "patient") == 1, "the call to be queued")
+    assert late.exception(PATIENCE_S).code() == grpc.StatusCode.DEADLINE_EXCEEDED
     wait_until(lambda: dropped() == before + 1, "the late call to be dropped")
 
 
@@ -159,9 +158,9 @@ def test_the_end_under_load_drops_nothing_that_was_sent(patient_repository: Path
         assert server.process.wait(PATIENCE_S) == 0
 
 
-def infer_later(call: Caller, model: str) -> grpc.Future:
+def infer_later(call: Caller, model: str, timeout: float = PATIENCE_S) -> grpc.Future:
     message = asking(model=model)
     stub = call.channel.unary_unary(
         f"/{INFERENCE}/ModelInfer", type(message).SerializeToString, MESSAGES["ModelInferResponse"].FromString
     )
-    return stub.future(message, timeout=PATIENCE_S)
+    return stub.future(message, timeout=timeout)
