@@ -22,6 +22,9 @@ from serving.slots import Proven
 Serve = Callable[[Bundle, ModelSettings], ServedModel]
 """Builds the engines and the batcher of a checked bundle."""
 
+NUM_FOR_WIDE = 2
+"""Golden samples that the engine with all processors replays; the one that carries the load replays all."""
+
 log = logging.getLogger("modelyard.serving")
 
 
@@ -32,21 +35,24 @@ async def bring_up(folder: Path, settings: ModelSettings, serve: Serve, hands: H
         ModelyardError: why it is refused, for the person who made the bundle.
     """
     bundle = await hands.prove(open_bundle, folder)
-    with BLOCKS_APART.while_loading():
+    with BLOCKS_APART.while_loading():  # and not while it computes: blocks that come and go are slow like this
         served = await hands.build(serve, bundle, settings)
-        try:
-            golden = await hands.prove(_prove, served, bundle)
-        except BaseException:
-            await served.retire()
-            raise
+    try:
+        golden = await hands.prove(_prove, served, bundle)
+    except BaseException:
+        await served.retire()
+        raise
     return Proven(served, golden)
 
 
 def _prove(served: ServedModel, bundle: Bundle) -> Golden:
     samples = bundle.golden()
     atol = bundle.manifest.artefacts[bundle.manifest.default_artefact].atol
+    batch_size = served.policy.largest
+    replay(served.predictor, samples, atol, batch_size, num_alone=1)
+    if served.wide is not None:  # the same file, only split among more threads
+        replay(served.wide, samples[:NUM_FOR_WIDE], atol, batch_size, num_alone=1)
     for predictor in filter(None, (served.predictor, served.wide)):
-        replay(predictor, samples, atol, batch_size=served.policy.largest, num_alone=1)
         for size in served.batch_ladder():
             predictor.run_batch([samples[0].inputs] * size)
     return _to_ask_again(served, samples[0])

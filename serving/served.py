@@ -33,7 +33,7 @@ R = TypeVar("R")
 
 CALL_COST_MS = 0.05
 """What a batch costs beside its engine: stacking, splitting, bookkeeping."""
-GOOD_ENOUGH = 1.05
+GOOD_ENOUGH = 1.1
 """A batch is large enough when a row in it costs at most this much more than in the best batch."""
 WIDE_PAYS = 0.9
 """All processors are given to one batch where that takes less than this share of the time on one."""

@@ -28,6 +28,6 @@ def test_fifty_cycles_of_load_and_unload_leave_no_memory_behind(tmp_path: Path) 
     assert done.returncode == 0, done.stderr
     seen = json.loads(done.stdout.splitlines()[-1])
     assert min(seen["loaded"]) > seen["empty"] + 0.9 * WEIGHTS_BYTES, "the model is in memory when it is loaded"
-    assert max(seen["unloaded"]) < seen["empty"] + WEIGHTS_BYTES / 4, "and is not when it is unloaded"
+    assert max(seen["unloaded"]) < seen["empty"] + WEIGHTS_BYTES / 3, "and is not when it is unloaded"
     later, last = seen["unloaded"][10:20], seen["unloaded"][-10:]
     assert sum(last) / 10 < sum(later) / 10 + WEIGHTS_BYTES / 10, "nothing grows from cycle to cycle"
