@@ -1,6 +1,7 @@
 """Everything is built and joined here: `create_app(settings)`. No module of the service builds anything on import."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -145,7 +146,7 @@ def _lifespan(parts: Parts) -> Callable[[FastAPI], Any]:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         parts.metrics.start()
-        at_work = [asyncio.create_task(parts.models.start()), asyncio.create_task(parts.drift.run())]
+        at_work = [asyncio.create_task(_bring_up(parts.models)), asyncio.create_task(parts.drift.run())]
         await parts.fleet.start(at_work[0])
         yield
         await parts.models.close()
@@ -157,6 +158,16 @@ def _lifespan(parts: Parts) -> Callable[[FastAPI], Any]:
             parts.tracing.close()
 
     return lifespan
+
+
+async def _bring_up(models: ModelRepository) -> None:
+    """Start the models; what is there then stays, so the garbage collector need not look at it again.
+
+    It would, in the middle of requests, for up to 50 ms.
+    """
+    await models.start()
+    gc.freeze()
+    gc.enable()
 
 
 async def _ended(bringing_up: "asyncio.Task[None]", *for_ever: "asyncio.Task[None]") -> None:

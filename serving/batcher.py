@@ -108,7 +108,10 @@ class Batcher:
                 return
             self._prepare(job, i)
         self.in_flight += 1
-        self._gathering.add(job)
+        if job.call.alone and len(job.inputs) == 1 and not (self._gathering.number or self.policy.max_queue_delay_s):
+            self._run_here([(job, 0)])  # nobody could come in this turn of the loop
+        else:
+            self._gathering.add(job)
 
     def _run_here(self, entries: list[tuple[Job[Any], int]]) -> None:
         wanted = [entry for entry in entries if self._still_wanted(entry[0])]

@@ -28,12 +28,14 @@ now = time.perf_counter
 class Call:
     """One request, from its first byte to the last of its answer."""
 
-    __slots__ = ("arrived", "deadline", "gone", "model", "phases", "priority", "request_id", "version")
+    __slots__ = ("alone", "arrived", "deadline", "gone", "model", "phases", "priority", "request_id", "version")
 
     def __init__(self, request_id: str = "") -> None:
         self.arrived = now()
         self.deadline = math.inf
         self.priority = DEFAULT_PRIORITY
+        self.alone = False
+        """No other request is under way: there is nobody to share a batch with."""
         self.gone = False
         """The client went away: whoever holds rows of this call drops them before they cost anything."""
         self.request_id = request_id

@@ -1,5 +1,6 @@
 """The command line of serving: `modelyard serve`."""
 
+import gc
 import logging
 import shlex
 import signal
@@ -17,6 +18,7 @@ from serving.drain import DrainingServer
 from serving.endpoints import ENDPOINTS
 from serving.listening import address, listener, uvicorn_config
 from serving.logs import configure
+from serving.memory import few_arenas
 from serving.settings import Settings
 from serving.shared import Place
 from serving.slots import ModelState
@@ -28,6 +30,8 @@ log = logging.getLogger("modelyard.serving")
 def serve_command(arguments: list[str]) -> None:
     """`modelyard serve REPOSITORY [--host --port ...]`; every flag is also an environment variable MODELYARD_*."""
     settings = tyro.cli(Settings, prog="modelyard serve", args=arguments, default=_from_environment())
+    gc.disable()  # until the models are there: what starting makes stays, and looking through it again takes time
+    few_arenas(settings.own_threads)
     configure(settings.log_format, settings.log_level)
     warnings.filterwarnings("ignore", module=r"PIL\.")  # a client's odd picture is answered; it is no news for the log
     place = Place.given()

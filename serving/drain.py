@@ -52,6 +52,7 @@ class DrainingServer(uvicorn.Server):
         super().__init__(config)
         self._beside = beside
         self._front = front
+        front.begun = self.server_state.tasks
         self._listener = listener
         self._limit_s = limit_s
 

@@ -7,8 +7,8 @@ Knows ASGI and the table of errors. Knows nothing of models.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Coroutine, Sized
+from typing import Any, Protocol
 
 import msgspec
 from starlette.requests import ClientDisconnect, Request
@@ -19,6 +19,7 @@ from serving import logs
 from serving.call import Call, now, request_id, timeout_s
 from serving.endings import Endings
 from serving.errors import refusal, sendable
+from serving.going import Done, begin
 from serving.reply import Header, Reply, header_pairs
 
 Handler = Callable[[Request, Call], Awaitable[Reply]]
@@ -59,6 +60,8 @@ class Front:
         self.draining = False
         """The process is to end: every answer says that its connection ends too."""
         self.in_flight = 0
+        self.begun: Sized = ()
+        """Requests that have been begun and not answered, those included that this turn of the loop has not come to."""
 
     def add(self, path: str, handler: Handler, refuse: Refuse | None = None) -> None:
         """Answer POST requests for this path."""
@@ -72,6 +75,7 @@ class Front:
         """Answer one HTTP request."""
         headers: dict[bytes, bytes] = dict(scope["headers"])
         call = Call(request_id(headers.get(b"x-request-id")))
+        call.alone = len(self.begun) == 1
         logs.request_id.set(call.request_id)
         more: list[Header] = [NOSNIFF, (b"x-request-id", call.request_id.encode())]
         path: str = scope["path"]
@@ -207,8 +211,11 @@ def _wrong_method(method: str, path: str) -> Reply:
     return error_reply(405, "method_not_allowed", message, {"Allow": "POST"})
 
 
-async def watched(request: Request, call: Call, answer: Awaitable[Reply]) -> Reply:
+async def watched(request: Request, call: Call, answer: Coroutine[Any, Any, Reply]) -> Reply:
     """Await an answer, and note on the call when the client goes away meanwhile."""
+    state = begin(answer)
+    if isinstance(state, Done):
+        return state.result
     loop = asyncio.get_running_loop()
     watchers: list[asyncio.Task[None]] = []
 
@@ -219,7 +226,7 @@ async def watched(request: Request, call: Call, answer: Awaitable[Reply]) -> Rep
 
     timer = loop.call_later(WATCH_AFTER_S, lambda: watchers.append(loop.create_task(watch())))
     try:
-        return await answer
+        return await state
     finally:
         timer.cancel()
         for task in watchers:

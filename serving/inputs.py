@@ -6,9 +6,9 @@ Knows HTTP bodies. Knows nothing of what the bytes mean.
 import asyncio
 import codecs
 import re
-from collections.abc import AsyncGenerator, Coroutine, Generator
+from collections.abc import AsyncGenerator, Coroutine
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 from starlette.datastructures import Headers, UploadFile
@@ -16,6 +16,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
 from bundle.errors import BadInput, ClientGone, InputTooLarge, InputTooSlow, UnsupportedMedia
+from serving.going import Done, begin
 from serving.media import Medium
 
 R = TypeVar("R")
@@ -102,39 +103,14 @@ def check_number(num_inputs: int, limits: InputLimits) -> None:
 
 async def _in_time(reading: Coroutine[Any, Any, R], limits: InputLimits) -> R:
     """Read, but not for ever. Most bodies are there when they are asked for: those need no clock."""
-    try:
-        first = reading.send(None)
-    except StopIteration as done:
-        result: R = done.value
-        return result
+    state = begin(reading)
+    if isinstance(state, Done):
+        return state.result
     try:
         async with asyncio.timeout(limits.max_body_s):
-            return await _Going(reading, first)
+            return await state
     except TimeoutError:
         raise InputTooSlow(f"the body did not arrive within {limits.max_body_s:g} s") from None
-
-
-class _Going(Generic[R]):
-    """A coroutine that has been started already, and waits for `first`."""
-
-    def __init__(self, coroutine: Coroutine[Any, Any, R], first: Any) -> None:
-        self._coroutine = coroutine
-        self._first = first
-
-    def __await__(self) -> Generator[Any, Any, R]:
-        try:
-            yield self._first
-        except BaseException as cause:  # noqa: BLE001 - a timeout or a cancellation, which is the coroutine's to see
-            return (yield from self._thrown(cause))
-        return (yield from self._coroutine.__await__())
-
-    def _thrown(self, cause: BaseException) -> Generator[Any, Any, R]:
-        try:
-            yield self._coroutine.throw(cause)
-        except StopIteration as done:
-            result: R = done.value
-            return result
-        return (yield from self._coroutine.__await__())
 
 
 async def _read(request: Request, medium: Medium, limits: InputLimits) -> list[bytes]:
