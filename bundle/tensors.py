@@ -41,6 +41,8 @@ class TensorSpec(Spec):
 
 def stack(rows: Sequence[Mapping[str, Array]]) -> Tensors:
     """Join rows of equal shape into one batch: [...] each -> [len(rows), ...]."""
+    if len(rows) == 1:
+        return {name: array[np.newaxis] for name, array in rows[0].items()}  # a view: a tenth of the time
     return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
 
 
