@@ -13,6 +13,7 @@ Knows rows, time and lanes. Knows nothing of HTTP or of what rows mean.
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Any, TypeVar
@@ -23,7 +24,7 @@ from bundle.tensors import Tensors
 from serving.call import Call, now
 from serving.gathering import Gathering
 from serving.lanes import Lanes, Unit
-from serving.policy import Compute, Observer, Policy
+from serving.policy import Compute, Observer, Policy, run_each
 from serving.waiting import Job, Waiting
 
 R = TypeVar("R")
@@ -33,6 +34,8 @@ Finish = Callable[[list[Tensors], list[Prepared]], R]
 Report = tuple[list[Job[Any]], int, float]
 """Requests that are whole now, rows of the batch, its seconds."""
 
+LOOK_AGAIN_S = 0.02
+"""Of requests whose time is up while a lane has one of their inputs in hand."""
 COST_MEMORY = 0.05
 """How much the newest measurement moves the running mean of a row's cost."""
 
@@ -58,6 +61,8 @@ class Batcher:
         self._running = 0
         self._row_cost_s = 0.0
         self._gathering = Gathering(policy.largest, policy.max_queue_delay_s, self._run_here)
+        self._clock: asyncio.TimerHandle | None = None
+        self._next_look = math.inf
         self._idle: asyncio.Event | None = None
         self._closed = False
         lanes.add(self)
@@ -125,8 +130,8 @@ class Batcher:
             if not isinstance(one, bytes) or self._compute.is_quick(one):
                 self._prepare(job, i)
         self.in_flight += 1
-        if job.call.deadline < float("inf"):
-            job.timer = job.loop.call_later(max(0.0, job.call.deadline - now()), self._expire, job)
+        if job.call.deadline < self._next_look:
+            self._look_at(job.call.deadline, job.loop)
         with self._lanes.lock:
             if not self._waiting.number:
                 self._lanes.starts(self)
@@ -140,13 +145,23 @@ class Batcher:
         with self._lanes.lock:
             self._lanes.wake()
 
-    def _expire(self, job: Job[Any]) -> None:
-        """The time of a request is up: what has not begun will not begin."""
+    def _look_at(self, deadline: float, loop: asyncio.AbstractEventLoop) -> None:
+        """Set the one clock of the queue: a timer a request would cost more than the rest of queueing it."""
+        if self._clock is not None:
+            self._clock.cancel()
+        self._next_look = deadline
+        self._clock = loop.call_later(max(0.0, deadline - now()), self._look, loop)
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Answer those whose time is up: what has not begun will not begin."""
+        self._clock, self._next_look = None, math.inf
         with self._lanes.lock:
-            if job.active:
-                return  # a lane has it in hand, and looks at the deadline before each step
-            self._waiting.forget(job)
-        self._drop(job, self._too_late(job))
+            late = self._waiting.late(now())
+            earliest = self._waiting.earliest_deadline()
+        if earliest < math.inf:
+            self._look_at(max(earliest, now() + LOOK_AGAIN_S), loop)
+        for job in late:
+            self._drop(job, self._too_late(job))
 
     def ready(self) -> bool:
         """Whether a lane would find work here."""
@@ -174,13 +189,24 @@ class Batcher:
             except Exception as cause:  # noqa: BLE001 - whatever it is, the caller gets to know
                 dropped = cause
         with self._lanes.lock:
-            job.active -= 1
-            if dropped is None:
-                self._waiting.add(job, i)
+            goes_on = dropped is None and self._goes_on()
+            if goes_on:
+                self._running += 1
             else:
-                self._waiting.forget(job)
+                job.active -= 1
+                if dropped is None:
+                    self._waiting.add(job, i)
+                else:
+                    self._waiting.forget(job)
+            alone = goes_on and self._lanes.has_one_at_work() and not self._waiting.number
         if dropped is not None:
             job.loop.call_soon_threadsafe(self._drop, job, dropped)
+        elif goes_on:
+            self._run_on_lane([(job, i)], alone)
+
+    def _goes_on(self) -> bool:
+        """Whether a row that was just prepared is run at once: batches are of one, and none is before it."""
+        return self.policy.largest == 1 and self._running < self.policy.instances and not self._waiting.num_rows
 
     def _run_on_lane(self, entries: list[tuple[Job[Any], int]], alone: bool) -> None:
         wanted = []
@@ -225,7 +251,7 @@ class Batcher:
         """Compute a batch and finish the requests that are whole now; on any thread."""
         start = now()
         rows = [job.row(i) for job, i in entries]
-        outputs = self._compute_each(rows, alone)
+        outputs = run_each(self._compute, rows, alone)
         computed = now()
         done = []
         for (job, i), output in zip(entries, outputs, strict=True):
@@ -233,15 +259,6 @@ class Batcher:
                 job.conclude()
                 done.append(job)
         return done, len(rows), computed - start
-
-    def _compute_each(self, rows: list[Tensors], alone: bool) -> list[Tensors | Exception]:
-        """The outputs of a batch; where it fails, each row is run by itself, so that only bad ones fail."""
-        try:
-            return list(self._compute.run(rows, alone))
-        except Exception as cause:  # noqa: BLE001 - an engine's own errors too must reach the callers of these rows
-            if len(rows) == 1:
-                return [cause]
-        return [self._compute_each([row], alone)[0] for row in rows]
 
     def _deliver(self, done: list[Job[Any]], size: int, compute_s: float) -> None:
         """Give answers to their callers; on the event loop."""
@@ -256,8 +273,6 @@ class Batcher:
 
     def _release(self, job: Job[Any]) -> None:
         self.in_flight -= 1
-        if job.timer is not None:
-            job.timer.cancel()
         if not self.in_flight and self._idle is not None:
             self._idle.set()
 

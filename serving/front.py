@@ -33,7 +33,7 @@ Refuse = Callable[[ModelyardError], Reply]
 NOSNIFF: Header = (b"x-content-type-options", b"nosniff")
 CLOSE: Header = (b"connection", b"close")
 
-WATCH_AFTER_S = 0.01
+WATCH_AFTER_S = 0.1
 """A request that waits longer than this is watched for its client going away; most are answered before."""
 
 log = logging.getLogger("modelyard.serving")

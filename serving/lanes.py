@@ -80,6 +80,10 @@ class Lanes:
         """Sources that have work waiting, at least 1. The lock is held."""
         return max(1, sum(source.ready() for source in self._sources))
 
+    def has_one_at_work(self) -> bool:
+        """Whether the lane that asks is the only one with work. The lock is held."""
+        return self._busy == 1
+
     def close(self) -> None:
         """Finish what runs, start no more, and end the threads."""
         for _ in self._threads:

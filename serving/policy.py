@@ -62,3 +62,13 @@ class Policy:
     def largest(self) -> int:
         """Most rows of a batch."""
         return max(1, min(self.max_batch_size, self.preferred_batch_size))
+
+
+def run_each(compute: Compute, rows: list[Tensors], alone: bool) -> list[Tensors | Exception]:
+    """The outputs of a batch; where it fails, each row is run by itself, so that only bad ones fail."""
+    try:
+        return list(compute.run(rows, alone))
+    except Exception as cause:  # noqa: BLE001 - an engine's own errors too must reach the callers of these rows
+        if len(rows) == 1:
+            return [cause]
+    return [run_each(compute, [row], alone)[0] for row in rows]

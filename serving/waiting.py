@@ -7,7 +7,8 @@ Knows rows and order. Knows nothing of threads or of models.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from heapq import heapify, heappop, heappush
 from typing import Any, Generic, TypeVar
 
@@ -39,7 +40,6 @@ class Job(Generic[R]):
         "prepared",
         "result",
         "submitted",
-        "timer",
         "tokens",
     )
 
@@ -69,7 +69,6 @@ class Job(Generic[R]):
         """No longer waiting; set with the lanes' lock held."""
         self.closed = False
         """Answered; set on the event loop."""
-        self.timer: asyncio.TimerHandle | None = None
         self.result: R | None = None
         self.error: Exception | None = None
 
@@ -162,6 +161,22 @@ class Waiting:
                 self._rows[shape] = kept
             else:
                 del self._rows[shape]
+
+    def late(self, moment: float) -> list[Job[Any]]:
+        """Take out the requests whose deadline has passed and of which no lane has anything in hand."""
+        passed = {job for job in self._jobs() if job.call.deadline <= moment and not job.active}
+        for job in passed:
+            self.forget(job)
+        return sorted(passed, key=lambda job: job.order)
+
+    def earliest_deadline(self) -> float:
+        """Of all that waits; infinite where nothing does."""
+        return min((job.call.deadline for job in self._jobs()), default=math.inf)
+
+    def _jobs(self) -> Iterator[Job[Any]]:
+        for entries in (self._raw, *self._rows.values()):
+            for entry in entries:
+                yield entry[3]
 
     def has_raw(self) -> bool:
         """Whether an input waits to be prepared."""

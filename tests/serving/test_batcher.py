@@ -407,3 +407,26 @@ def test_whatever_comes_everything_is_answered_once_and_right(
         yard.lanes.close()
 
     asyncio.run(run())
+
+
+async def test_a_late_request_of_which_a_lane_has_something_in_hand_is_told_when_that_is_done(make: Make) -> None:
+    yard = make(max_batch_size=1)
+    yard.model.gate = threading.Event()
+    call = Call()
+    call.answer_within(0.05)
+    asked = yard.ask(b"1", b"2", call=call)
+    assert await asyncio.to_thread(yard.model.entered.wait, SOON_S)
+    await asyncio.sleep(0.2)
+    assert not asked.done()
+    yard.let_go()
+    with pytest.raises(DeadlineExceeded):
+        await asyncio.wait_for(asked, SOON_S)
+    assert yard.batcher.queue_depth == yard.batcher.in_flight == 0
+
+
+async def test_batches_of_one_run_where_they_were_prepared(make: Make) -> None:
+    yard = make(lanes=2, instances=2, max_batch_size=1)
+    yard.model.quick = False
+    answers = await asyncio.gather(*(yard.ask(str(i % 9).encode()) for i in range(100)))
+    assert answers == [[2.0 * (i % 9)] for i in range(100)]
+    assert yard.batcher.queue_depth == yard.batcher.in_flight == 0
