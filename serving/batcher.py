@@ -36,8 +36,7 @@ Report = tuple[list[Job[Any]], int, float]
 
 LOOK_AGAIN_S = 0.02
 """Of requests whose time is up while a lane has one of their inputs in hand."""
-COST_MEMORY = 0.05
-"""How much the newest measurement moves the running mean of a row's cost."""
+COST_MEMORY = 0.05  # how much the newest measurement moves the running mean of a row's cost
 
 log = logging.getLogger("modelyard.serving")
 
@@ -316,4 +315,6 @@ class Batcher:
     def close(self) -> None:
         """Leave the lanes; drain first. The engine goes with the last reference, not when a collector comes by."""
         self._lanes.remove(self)
+        if self._clock is not None:  # it would keep all of this until it rings
+            self._clock.cancel()
         self._gathering.close()

@@ -18,6 +18,8 @@ import httptools
 import msgspec
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from serving.joined import JoinedWrites
+
 log = logging.getLogger("modelyard.serving")
 
 MAX_HEADERS = 100
@@ -72,7 +74,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Let a connection in, if there is room."""
-        super().connection_made(transport)
+        super().connection_made(JoinedWrites(transport, self.loop))  # type: ignore[arg-type] # it is one in all they use
         self.idle_since = time.monotonic()
         self.sweeper.watch(self.loop, self.connections)  # type: ignore[arg-type] # ours are all there are
         limit = self.limits.max_connections

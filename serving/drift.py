@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from weakref import ref
 
 from bundle.preprocess import Prepared
-from bundle.tasks.shares import Counts, sums
+from bundle.shares import Counts, sums
 from bundle.tensors import Tensors
 from runtime.predictor import Predictor
 from serving.input_statistics import KINDS, source_of

@@ -13,8 +13,8 @@ from pydantic import Field
 
 from bundle.heatmap import LEVELS, decode_map, encode_map
 from bundle.preprocess import ImageResize, ImageSource
+from bundle.shares import Counts, count_one, count_scores, shares, sums
 from bundle.spec import Spec
-from bundle.tasks.shares import Counts, count_one, count_scores, shares, sums
 from bundle.tensors import Array, Tensors, TensorSpec, max_abs_error, mean_abs_error
 
 MIN_PIXEL_AGREEMENT = 0.98  # of the map's pixels on the same side of its threshold: what looks the same to a person

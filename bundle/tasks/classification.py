@@ -10,8 +10,8 @@ import numpy as np
 from pydantic import Field
 
 from bundle.preprocess import Preprocess, Source
+from bundle.shares import Counts, count_one, count_scores, shares, sums
 from bundle.spec import Spec
-from bundle.tasks.shares import Counts, count_one, count_scores, shares, sums
 from bundle.tensors import Tensors, TensorSpec, max_abs_error
 
 TOP_K_HELP = "how many of the best labels to list; clipped to the number of labels"

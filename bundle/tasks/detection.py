@@ -13,8 +13,8 @@ from pydantic import Field
 from bundle.boxes import SLACK, Boxes, Selection, distance, same_label_iou
 from bundle.errors import RuntimeFailed
 from bundle.preprocess import ImageSource, Preprocess
+from bundle.shares import Counts, count_one, count_scores, shares, sums
 from bundle.spec import Spec
-from bundle.tasks.shares import Counts, count_one, count_scores, shares, sums
 from bundle.tensors import Array, Tensors, TensorSpec
 
 COUNT_BINS = (0, 1, 2, 3, 5, 9, 17, 33)  # a bin for none, one, two, 3-4, 5-8, 9-16, 17-32, and more

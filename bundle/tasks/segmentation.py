@@ -13,8 +13,8 @@ from pydantic import Field
 from bundle.errors import BundleError
 from bundle.preprocess import ImageResize, ImageSource
 from bundle.rle import Rle, read_rle, write_rle
+from bundle.shares import Counts, shares, sums
 from bundle.spec import Spec
-from bundle.tasks.shares import Counts, shares, sums
 from bundle.tensors import Array, Tensors, TensorSpec, max_abs_error
 
 VOID = 255

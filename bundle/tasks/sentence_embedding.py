@@ -12,8 +12,8 @@ import numpy as np
 from pydantic import Field
 
 from bundle.preprocess import Preprocess, Source, TextSource
+from bundle.shares import Counts, count_one, shares, sums
 from bundle.spec import Spec
-from bundle.tasks.shares import Counts, count_one, shares, sums
 from bundle.tensors import Array, Tensors, TensorSpec
 
 TOKEN_BINS = (8, 16, 32, 64, 128, 256, 512)

@@ -9,9 +9,9 @@ from typing import ClassVar, Literal
 import msgspec
 
 from bundle.preprocess import Series, SeriesSource
+from bundle.shares import Counts, shares, sums
 from bundle.spec import Spec
 from bundle.tasks.anomaly import ChosenThreshold, Threshold, count_verdict, verdicts_differ
-from bundle.tasks.shares import Counts, shares, sums
 from bundle.tensors import Tensors, TensorSpec, max_abs_error
 
 

@@ -4,7 +4,7 @@ from typing import Any, ClassVar, Protocol, TypeVar
 
 import msgspec
 
-from bundle.tasks.shares import Counts
+from bundle.shares import Counts
 from bundle.tensors import Tensors, TensorSpec
 
 OptionsT = TypeVar("OptionsT", bound=msgspec.Struct)

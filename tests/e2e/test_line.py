@@ -38,7 +38,9 @@ def test_golden_answers_over_http_are_those_of_a_predictor_here(tiny_bundle: Bun
 
 
 def test_the_bench_runs_and_finds_no_wrong_answer(tiny_bundle: Bundle, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "loadtests.bench", str(tiny_bundle.folder.parent), "--seconds", "0.3"]
+    repository, name = tiny_bundle.folder.parent.parent, tiny_bundle.folder.parent.name
+    chosen = ["--models", name, "--connections", "1", "8", "--seconds", "0.3", "--rounds", "1", "--parts", "loads"]
+    command = [sys.executable, "-m", "loadtests.bench", str(repository), *chosen]
     done = subprocess.run(
         [*command, "--json-file", str(tmp_path / "bench.json")], cwd=ROOT, capture_output=True, text=True, check=False
     )

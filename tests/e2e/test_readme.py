@@ -97,7 +97,7 @@ def test_every_other_command_of_the_readme_runs_as_it_stands(tmp_path: Path) -> 
         for line in lines[serve + 1 :]:
             asked = line.replace("8000", str(port))
             done = subprocess.run(["bash", "-ec", asked], cwd=tmp_path, capture_output=True, text=True, check=True)
-            assert "error" not in done.stdout, f"{line}: {done.stdout}"
+            assert '{"error"' not in done.stdout, f"{line}: {done.stdout}"
     finally:
         stop(process)
 

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bundle.tasks.shares import NUM_SCORE_BINS, count_one, count_scores, shares, sums
+from bundle.shares import NUM_SCORE_BINS, count_one, count_scores, shares, sums
 
 SCORES = st.lists(st.floats(0, 1), min_size=1, max_size=30)
 
