@@ -49,7 +49,7 @@ test: $(INSTALLED) ## all tests
 test-serving: ## install the serving extra alone, as a wheel, and run tests of the whole service where torch cannot be imported
 	rm -rf $(SERVING) && mkdir -p $(SERVING)
 	$(PYTHON) -m venv $(SERVING)/.venv
-	$(SERVING)/.venv/bin/pip install -q --disable-pip-version-check -c constraints.txt '.[serving]' httpx hypothesis pytest pytest-timeout pytest-xdist
+	$(SERVING)/.venv/bin/pip install -q --disable-pip-version-check -c constraints.txt '.[serving]' httpx hypothesis pytest pytest-timeout pytest-xdist trustme
 	! $(SERVING)/.venv/bin/python -c 'import torch' 2> /dev/null
 	cp -r tests pyproject.toml $(SERVING)
 	cd $(SERVING) && .venv/bin/pytest tests/runtime tests/serving/endpoints tests/serving/oip $(addprefix tests/serving/test_,$(WHOLE))
