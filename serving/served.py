@@ -7,6 +7,7 @@ other on one processor, as many side by side as there are.
 Knows bundles, engines and batchers. Knows nothing of HTTP.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,8 @@ CALL_COST_MS = 0.05
 """What a batch costs beside its engine: stacking, splitting, bookkeeping."""
 GOOD_ENOUGH = 1.1
 """A batch is large enough when a row in it costs at most this much more than in the best batch."""
+HERE_BATCH_MS = 1.5
+"""The longest that a batch may hold up the event loop."""
 WIDE_PAYS = 0.9
 """All processors are given to one batch where that takes less than this share of the time on one."""
 
@@ -96,13 +99,15 @@ class ServedModel:
         self.wide = self._load(serving, threads) if wide and not always_wide else None
         self.shadow: Tap | None = None
         self.metrics: ModelMetrics = serving.metrics.model(self.name, self.version)
+        here = serving.device == "cpu" and layout != "latency" and is_small(evidence, serving.here_ms)
+        limit_ms = HERE_BATCH_MS if here else math.inf
         self.policy = Policy(
             max_batch_size=min(settings.max_batch_size or self.manifest.max_batch_size, self.manifest.max_batch_size),
-            preferred_batch_size=preferred_batch_size(evidence, self.manifest.max_batch_size),
+            preferred_batch_size=preferred_batch_size(evidence, self.manifest.max_batch_size, limit_ms),
             max_queue=settings.max_queue or serving.max_queue,
             max_queue_delay_s=settings.max_queue_delay_ms / 1e3,
             instances=1 if always_wide else min(settings.instances or serving.lanes.number, serving.lanes.number),
-            here=serving.device == "cpu" and layout != "latency" and is_small(evidence, serving.here_ms),
+            here=here,
         )
         self.batcher = Batcher(
             f"model '{self.name}' version {self.version}",
@@ -169,12 +174,16 @@ def wide_pays(evidence: Evidence | None, threads: int) -> bool:
     return one is not None and several is not None and several <= WIDE_PAYS * one
 
 
-def preferred_batch_size(evidence: Evidence | None, largest: int) -> int:
-    """The smallest measured batch in which a row costs about as little as in any; not known: the largest."""
+def preferred_batch_size(evidence: Evidence | None, largest: int, limit_ms: float = math.inf) -> int:
+    """The smallest measured batch in which a row costs about as little as in any; not known: the largest.
+
+    Of batches that take longer than `limit_ms` only the smallest counts.
+    """
     table = evidence.latency.median_ms if evidence else {}
     if len(table) < 2:
         return largest
-    cost = {size: (ms + CALL_COST_MS) / size for size, ms in table.items()}
+    quick = {size: ms for size, ms in table.items() if ms <= limit_ms or size == min(table)}
+    cost = {size: (ms + CALL_COST_MS) / size for size, ms in quick.items()}
     return min(size for size in cost if cost[size] <= GOOD_ENOUGH * min(cost.values()))
 
 
