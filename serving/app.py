@@ -186,7 +186,7 @@ def _add_routes(api: FastAPI, front: Front, parts: Parts) -> None:
     for endpoint in ENDPOINTS.values():
         front.add(endpoint.path, handler(endpoint, models, limits))
     front.add(openai.PATH, openai.openai_handler(models, limits), openai.refuse)
-    front.add_pattern("/v2/models/", "/infer", infer.TEMPLATE, infer.infer_handler(models, limits), infer.refuse)
+    front.add_pattern(infer.PREFIX, infer.SUFFIX, infer.TEMPLATE, infer.infer_handler(models, limits), infer.refuse)
     api.include_router(models_router(models, parts.fleet, require_admin))
     api.include_router(health_router(parts.fleet))
     admin = Admin(bool(settings.admin_keys or settings.admin_keys_file), require_admin, parts.fleet)

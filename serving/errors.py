@@ -60,10 +60,14 @@ FRAMEWORK_CODES = {404: "not_found", 405: "method_not_allowed"}
 log = logging.getLogger("modelyard.serving")
 
 
-def error_response(status: int, code: str, message: str, headers: dict[str, str] | None = None) -> Response:
+def error_body(code: str, message: str) -> bytes:
     """The one shape of an error."""
-    body = msgspec.json.encode({"error": sendable(message), "code": code})
-    return Response(body, status, headers, media_type="application/json")
+    return msgspec.json.encode({"error": sendable(message), "code": code})
+
+
+def error_response(status: int, code: str, message: str, headers: dict[str, str] | None = None) -> Response:
+    """An error as the framework sends it."""
+    return Response(error_body(code, message), status, headers, media_type="application/json")
 
 
 def sendable(message: str) -> str:

@@ -10,7 +10,6 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine, Sized
 from typing import Any, Protocol
 
-import msgspec
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -18,15 +17,12 @@ from bundle.errors import ClientGone, ModelyardError, Overloaded
 from serving import logs
 from serving.call import Call, now, request_id, timeout_s
 from serving.endings import Endings
-from serving.errors import refusal, sendable
+from serving.errors import error_body, refusal
 from serving.going import Done, begin
 from serving.reply import Header, Reply, header_pairs
 
 Handler = Callable[[Request, Call], Awaitable[Reply]]
 """One request -> its answer; raises ModelyardError."""
-
-Find = Callable[[str], tuple[str, Handler] | None]
-"""Path -> route template and handler, for paths that are not fixed."""
 
 Refuse = Callable[[ModelyardError], Reply]
 
@@ -201,9 +197,8 @@ def refused(error: ModelyardError) -> Reply:
 
 
 def error_reply(status: int, code: str, message: str, headers: dict[str, str] | None = None) -> Reply:
-    """`{"error", "code"}`."""
-    body = msgspec.json.encode({"error": sendable(message), "code": code})
-    return Reply(body, status, headers=header_pairs(headers or {}))
+    """An error that has no class of its own, in the same shape."""
+    return Reply(error_body(code, message), status, headers=header_pairs(headers or {}))
 
 
 def _wrong_method(method: str, path: str) -> Reply:

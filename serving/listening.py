@@ -14,7 +14,6 @@ from serving.connections import ConnectionLimits, allow_files, guarded
 from serving.settings import Settings
 from serving.tls import server_context, tls_files
 
-BACKLOG = 2048
 ASKED_BY_SCRIPTS = (
     "accept",
     "authorization",

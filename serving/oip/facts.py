@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from bundle.errors import BadInput, ModelNotFound
 from bundle.spec import NAME_PATTERN
+from serving.fleet import State
 from serving.metrics import Metrics
 from serving.oip.metadata import Scheduling, model_config, model_metadata
 from serving.repository import ModelRepository
@@ -95,26 +96,6 @@ def statistics_of(models: ModelRepository, metrics: Metrics, name: str = "", ver
     )
     nothing: dict[str, Any] = {"response_stats": {}, "memory_usage": []}
     return {"model_stats": [nothing | known for known in statistics(metrics, asked)]}
-
-
-class State(Protocol):
-    """One model version, as far as the index tells."""
-
-    @property
-    def name(self) -> str:
-        """The model's name."""
-
-    @property
-    def version(self) -> int:
-        """The version's number."""
-
-    @property
-    def state(self) -> str:
-        """A key of STATES, or any other for what does not answer."""
-
-    @property
-    def reason(self) -> str:
-        """Why it does not answer, or ""."""
 
 
 class Listing(Protocol):
