@@ -7,6 +7,7 @@ had, so that one query finds the failures of both. Knows gRPC's calls and the ta
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any, Literal
 
 import grpc
@@ -70,22 +71,8 @@ class Frame:
         """The handler of a method with one message in and one out."""
 
         async def handle(raw: bytes, context: ServicerContext) -> bytes:
-            call, metadata = await self._begin(context)
-            status = GONE
-            try:
-                self._admit(needs, metadata)
-                written = write(await answer(_read(read, raw), call))
-                status = 200
-                return written
-            except asyncio.CancelledError:  # the client left, or its deadline has passed: gRPC has told it
-                call.gone = True
-                raise
-            except Exception as error:
-                status, code, text, trailing = await self._refusal(method, error, call)
-                await context.abort(code, text, trailing)
-                raise
-            finally:
-                self._endings.ended("RPC", f"grpc:{method}", status, call, metadata)
+            async with self._framed(method, context, needs) as call:
+                return write(await answer(_read(read, raw), call))
 
         return grpc.unary_unary_rpc_method_handler(handle)
 
@@ -93,24 +80,30 @@ class Frame:
         """The handler of a method with any number of messages in and out."""
 
         async def handle(raws: AsyncIterator[bytes], context: ServicerContext) -> AsyncIterator[bytes]:
-            call, metadata = await self._begin(context)
-            status = GONE
-            try:
-                self._admit(needs, metadata)
+            async with self._framed(method, context, needs) as call:
                 async for message in answer((_read(read, raw) async for raw in raws), call):
                     yield write(message)
-                status = 200
-            except (asyncio.CancelledError, GeneratorExit):
-                call.gone = True
-                raise
-            except Exception as error:
-                status, code, text, trailing = await self._refusal(method, error, call)
-                await context.abort(code, text, trailing)
-                raise
-            finally:
-                self._endings.ended("RPC", f"grpc:{method}", status, call, metadata)
 
         return grpc.stream_stream_rpc_method_handler(handle)
+
+    @asynccontextmanager
+    async def _framed(self, method: str, context: ServicerContext, needs: Needs) -> AsyncIterator[Call]:
+        """What surrounds every call: who asks, what it ended with, and that this is recorded."""
+        call, metadata = await self._begin(context)
+        status = GONE
+        try:
+            self._admit(needs, metadata)
+            yield call
+            status = 200
+        except (asyncio.CancelledError, GeneratorExit):  # the client left, or its time is up: gRPC has told it
+            call.gone = True
+            raise
+        except Exception as error:
+            status, code, text, trailing = await self._refusal(method, error, call)
+            await context.abort(code, text, trailing)
+            raise
+        finally:
+            self._endings.ended("RPC", f"grpc:{method}", status, call, metadata)
 
     async def _begin(self, context: ServicerContext) -> tuple[Call, Metadata]:
         """Make the call, and its metadata as HTTP's headers look; its deadline is the client's."""
