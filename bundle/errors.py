@@ -17,6 +17,8 @@ Exception
     ├── BundleError             a folder is not a bundle that can be trusted
     ├── ParityError             an artefact does not give the checkpoint's answers
     ├── RuntimeFailed           an inference engine cannot do what was asked of it
+    │   ├── OutOfMemory         ... because the device's memory does not hold this batch; a smaller one may fit
+    │   └── DeviceLost          ... and never will in this process: the device's context is broken
     ├── DataError               a data set is missing, damaged or not in the form it claims
     ├── UnusableModel           somebody's model file or folder cannot become a bundle
     └── RunError                a training run cannot be started, resumed or read
@@ -91,6 +93,14 @@ class ParityError(ModelyardError):
 
 class RuntimeFailed(ModelyardError):
     """An inference engine cannot do what was asked of it."""
+
+
+class OutOfMemory(RuntimeFailed):
+    """The device's memory does not hold this batch; a smaller one may fit."""
+
+
+class DeviceLost(RuntimeFailed):
+    """The device's context is broken: nothing on it answers again in this process."""
 
 
 class DataError(ModelyardError):

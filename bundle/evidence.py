@@ -4,6 +4,8 @@ Whether it passed is computed from the figures, never stored, so nobody can writ
 Knows figures and limits. Knows nothing of how they were measured.
 """
 
+import math
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import Field
@@ -42,6 +44,17 @@ class Latency(Spec):
     threads: int = Field(ge=1)
     median_ms: dict[int, float]
 
+    def speed_up(self, other: "Latency") -> float:
+        """How many times faster this is than another, as the geometric mean over the batch sizes that both have.
+
+        Raises:
+            ValueError: they have no batch size in common.
+        """
+        common = self.median_ms.keys() & other.median_ms.keys()
+        if not common:
+            raise ValueError(f"no batch size in common: {sorted(self.median_ms)}, {sorted(other.median_ms)}")
+        return math.exp(sum(math.log(other.median_ms[size] / self.median_ms[size]) for size in common) / len(common))
+
 
 class Evidence(Spec):
     """The proof of one artefact; `sha256` binds it to the file it was measured on."""
@@ -65,9 +78,14 @@ class Evidence(Spec):
 
     def shortfall(self) -> str | None:
         """Why this is no proof, or None: a required check is missing or broken."""
-        kinds = {check.kind for check in self.checks}
-        missing = [kind for kind in REQUIRED_CHECKS if kind not in kinds]
-        if missing:
-            return f"its evidence lacks the checks {', '.join(missing)}"
-        broken = [str(check) for check in self.checks if not check.passed]
-        return f"its evidence holds broken limits: {'; '.join(broken)}" if broken else None
+        return shortfall(self.checks, REQUIRED_CHECKS)
+
+
+def shortfall(checks: Sequence[Check], required: Sequence[CheckKind]) -> str | None:
+    """Why checks are no proof, or None: a required one is missing, or any is broken."""
+    kinds = {check.kind for check in checks}
+    missing = [kind for kind in required if kind not in kinds]
+    if missing:
+        return f"its evidence lacks the checks {', '.join(missing)}"
+    broken = [str(check) for check in checks if not check.passed]
+    return f"its evidence holds broken limits: {'; '.join(broken)}" if broken else None

@@ -39,6 +39,9 @@ class Artefact(Spec):
     runtime: str
     """Key of RUNTIMES."""
     precision: Literal["fp32", "fp16", "int8"]
+    device: Literal["any", "cpu", "cuda"] = "any"
+    """What it was made for. One for "cuda" was proven on a CPU, as far as that can be; where it is served it must be
+    proven on the device too (`modelyard prove`), as bundle/engines.py records it."""
     made: str
     """How the file was made, for people."""
     atol: float = Field(ge=0)

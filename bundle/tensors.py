@@ -29,6 +29,13 @@ class TensorSpec(Spec):
         """For a message: name, type and shape."""
         return f"{self.name}: {self.dtype} {list(self.shape)}"
 
+    def fits(self, declared: "TensorSpec") -> bool:
+        """Whether an engine's tensor is the one declared; "?" is a dynamic axis whose name the engine does not know."""
+        if (self.name, self.dtype, len(self.shape)) != (declared.name, declared.dtype, len(declared.shape)):
+            return False
+        pairs = zip(self.shape, declared.shape, strict=True)
+        return all(mine == want or (mine == "?" and isinstance(want, str)) for mine, want in pairs)
+
     def mismatch(self, array: Array) -> str | None:
         """Say how a batched array differs from this spec, or None when it fits."""
         if array.dtype != np.dtype(self.dtype):

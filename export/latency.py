@@ -3,10 +3,10 @@
 Knows loaded engines. Knows nothing of what they compute.
 """
 
-import math
 import time
 from statistics import median
 
+from bundle.evidence import Latency
 from bundle.tensors import Tensors, group_alike, stack
 from runtime.runtime import Runtime
 
@@ -16,8 +16,13 @@ BUDGET_S = 1.0
 """Per batch size and for all artefacts together, once the fewest runs are done."""
 
 
-def measure(runtimes: dict[str, Runtime], rows: list[Tensors], batch_sizes: list[int]) -> dict[str, dict[int, float]]:
-    """Median milliseconds by artefact and batch size; the commonest shape of `rows` fills a batch."""
+def measure(
+    runtimes: dict[str, Runtime], rows: list[Tensors], batch_sizes: list[int], threads: int = 1
+) -> dict[str, Latency]:
+    """Median milliseconds by artefact and batch size; the commonest shape of `rows` fills a batch.
+
+    `threads` is what the engines were loaded with, to be told beside the figures.
+    """
     alike = max(group_alike(rows), key=len)
     table: dict[str, dict[int, float]] = {name: {} for name in runtimes}
     for size in batch_sizes:
@@ -34,10 +39,4 @@ def measure(runtimes: dict[str, Runtime], rows: list[Tensors], batch_sizes: list
                 times[name].append((time.perf_counter() - start) * 1e3)
         for name, values in times.items():
             table[name][size] = float(f"{median(values):.4g}")
-    return table
-
-
-def speed_up(reference: dict[int, float], other: dict[int, float]) -> float:
-    """How many times faster `other` is, as the geometric mean over batch sizes."""
-    ratios = [reference[size] / other[size] for size in reference]
-    return math.exp(sum(map(math.log, ratios)) / len(ratios))
+    return {name: Latency(threads=threads, median_ms=by_size) for name, by_size in table.items()}

@@ -19,13 +19,13 @@ from bundle.tasks import TASKS
 from bundle.tensors import Tensors
 from export.artefacts import REFERENCE
 from export.evaluate import Evaluation, Reference, check_evaluation, evaluate
-from export.latency import measure, speed_up
+from export.latency import measure
 from export.parity import Cases, check_parity, golden_cases, noise_cases
 from export.tolerance import tolerance
 from runtime.cpus import available_cpus
 from runtime.predictor import Predictor
 from runtime.replay import replay
-from runtime.runtime import Runtime, runtime_class
+from runtime.runtime import Placement, Runtime, runtime_class
 from training.results import this_machine
 
 LATENCY_BATCHES = (1, 8, 32)
@@ -74,7 +74,7 @@ def prove(draft: Manifest, folder: Path, reference: Reference) -> Manifest:
     return draft.model_copy(
         update={
             "artefacts": proven,
-            "default_artefact": max(proven, key=lambda name: speed_up(latencies[REFERENCE], latencies[name])),
+            "default_artefact": max(proven, key=lambda name: latencies[name].speed_up(latencies[REFERENCE])),
             "left_out": tuple(left_out),
             "reference": TASKS[draft.task](draft.decode).summarise(list(proof.want.answers)),
         }
@@ -83,7 +83,7 @@ def prove(draft: Manifest, folder: Path, reference: Reference) -> Manifest:
 
 def _runtimes(draft: Manifest, folder: Path, threads: int) -> dict[str, Runtime]:
     return {
-        name: runtime_class(artefact.runtime)(folder / artefact.file, "cpu", threads)
+        name: runtime_class(artefact.runtime)(folder / artefact.file, Placement(threads=threads))
         for name, artefact in draft.artefacts.items()
     }
 
@@ -93,8 +93,7 @@ def _parallel(draft: Manifest, folder: Path, rows: list[Tensors], batches: list[
     threads = available_cpus()
     if threads < 2:
         return {}
-    measured = measure(_runtimes(draft, folder, threads), rows, batches)
-    return {name: Latency(threads=threads, median_ms=table) for name, table in measured.items()}
+    return measure(_runtimes(draft, folder, threads), rows, batches, threads)
 
 
 def _prepare_proof(draft: Manifest, folder: Path, reference: Reference) -> Proof:
@@ -106,8 +105,8 @@ def _prepare_proof(draft: Manifest, folder: Path, reference: Reference) -> Proof
     return Proof(draft, reference, prepare, golden, cases, want)
 
 
-def _gains(name: str, latencies: dict[str, dict[int, float]]) -> None:
-    gain = speed_up(latencies[REFERENCE], latencies[name])
+def _gains(name: str, latencies: dict[str, Latency]) -> None:
+    gain = latencies[name].speed_up(latencies[REFERENCE])
     if name != REFERENCE and gain < MIN_SPEED_UP:
         raise ParityError(
             f"no faster than {REFERENCE}: {gain:.2f}x ({_ms(latencies[name])} against {_ms(latencies[REFERENCE])})"
@@ -115,7 +114,7 @@ def _gains(name: str, latencies: dict[str, dict[int, float]]) -> None:
 
 
 def _evidence(
-    proof: Proof, artefact: Artefact, runtime: Runtime, median_ms: dict[int, float], parallel: Latency | None
+    proof: Proof, artefact: Artefact, runtime: Runtime, latency: Latency, parallel: Latency | None
 ) -> Evidence:
     """Prove one artefact: parity, golden samples through the whole path, then the whole test split."""
     limits = tolerance(proof.draft.task, artefact.precision)
@@ -133,7 +132,7 @@ def _evidence(
         metric_name=proof.reference.metric_name,
         metric={"artefact": got.metric, "checkpoint": proof.want.metric},
         num_test_samples=len(got.answers),
-        latency=Latency(threads=1, median_ms=median_ms),
+        latency=latency,
         parallel=parallel,
         measured_with={
             "machine": this_machine(),
@@ -143,8 +142,8 @@ def _evidence(
     )
 
 
-def _ms(latency: dict[int, float]) -> str:
-    return ", ".join(f"batch {size} {value:.3g} ms" for size, value in latency.items())
+def _ms(latency: Latency) -> str:
+    return ", ".join(f"batch {size} {value:.3g} ms" for size, value in latency.median_ms.items())
 
 
 def say(text: str) -> None:

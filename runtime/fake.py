@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from bundle.errors import RuntimeFailed
 from bundle.tensors import Array, Tensors, TensorSpec
-from runtime.runtime import Device
+from runtime.runtime import ON_CPU, Placement
 
 _SPECS = TypeAdapter(dict[str, tuple[TensorSpec, ...]])
 
@@ -20,7 +20,7 @@ _SPECS = TypeAdapter(dict[str, tuple[TensorSpec, ...]])
 class FakeRuntime:
     """Row i of each output depends on row i of the inputs and on nothing else."""
 
-    def __init__(self, path: Path, device: Device = "cpu", threads: int = 1) -> None:
+    def __init__(self, path: Path, placement: Placement = ON_CPU) -> None:
         try:
             specs = _SPECS.validate_json(path.read_bytes())
             self.inputs, self.outputs = specs["inputs"], specs["outputs"]

@@ -8,11 +8,12 @@ from typing import Final
 
 import onnxruntime as ort
 
+from bundle.device import DeviceKind
 from bundle.errors import RuntimeFailed
 from bundle.tensors import DType, Tensors, TensorSpec
-from runtime.runtime import Device
+from runtime.runtime import ON_CPU, Placement
 
-PROVIDERS: Final[dict[Device, str]] = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+PROVIDERS: Final[dict[DeviceKind, str]] = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 DTYPES: Final[dict[str, DType]] = {
     "tensor(bool)": "bool",
     "tensor(uint8)": "uint8",
@@ -28,7 +29,8 @@ ERRORS_ONLY = 3  # ONNX Runtime's log severity: what matters is raised, and its 
 class OrtRuntime:
     """One ONNX graph in one session; the session is thread-safe and releases the GIL while it computes."""
 
-    def __init__(self, path: Path, device: Device = "cpu", threads: int = 1) -> None:
+    def __init__(self, path: Path, placement: Placement = ON_CPU) -> None:
+        device, threads = placement.device, placement.threads
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = ERRORS_ONLY

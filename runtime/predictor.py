@@ -14,7 +14,8 @@ from bundle.preprocess import Limits, Prepare, Prepared, load_preprocess
 from bundle.store import Bundle
 from bundle.tasks import TASKS
 from bundle.tensors import Tensors, group_alike, stack, unstack
-from runtime.runtime import Device, Runtime, load_runtime
+from runtime.choice import Choice
+from runtime.runtime import Placement, Runtime, load_runtime
 
 
 class Predictor:
@@ -73,10 +74,8 @@ class Predictor:
         return [self.decode(row, one, options) for row, one in zip(outputs, prepared, strict=True)]
 
 
-def load_predictor(
-    bundle: Bundle, artefact: str | None = None, device: Device = "cpu", threads: int = 1, limits: Limits | None = None
-) -> Predictor:
-    """Load an artefact (the bundle's default if none is named) and join it with the bundle's two ends.
+def load_predictor(bundle: Bundle, artefact: str | None = None, limits: Limits | None = None) -> Predictor:
+    """Load an artefact (the bundle's default if none is named) on the CPU and join it with the bundle's two ends.
 
     Raises:
         BundleError: no such artefact. RuntimeFailed: the engine cannot load it.
@@ -84,5 +83,19 @@ def load_predictor(
     name = artefact or bundle.manifest.default_artefact
     if name not in bundle.manifest.artefacts:
         raise BundleError(f"{bundle.folder}: no artefact '{name}'; it has {', '.join(bundle.manifest.artefacts)}")
-    prepare = load_preprocess(bundle.manifest.preprocess, bundle.folder)
-    return Predictor(bundle.manifest, load_runtime(bundle, name, device, threads), prepare, limits)
+    chosen = bundle.manifest.artefacts[name]
+    return join(bundle, load_runtime(bundle.manifest, chosen.runtime, bundle.path(chosen)), limits)
+
+
+def load_choice(bundle: Bundle, choice: Choice, placement: Placement, limits: Limits | None = None) -> Predictor:
+    """Load what was chosen for a device, and join it with the bundle's two ends.
+
+    Raises:
+        RuntimeFailed: the engine cannot load it.
+    """
+    return join(bundle, load_runtime(bundle.manifest, choice.runtime, choice.path, placement), limits)
+
+
+def join(bundle: Bundle, runtime: Runtime, limits: Limits | None = None) -> Predictor:
+    """A loaded engine between the bundle's two ends."""
+    return Predictor(bundle.manifest, runtime, load_preprocess(bundle.manifest.preprocess, bundle.folder), limits)

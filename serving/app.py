@@ -15,6 +15,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from bundle.preprocess import Limits
+from runtime.runtime import Placement
 from serving import errors, openai, openapi
 from serving.access import Access, require_admin
 from serving.alone import Alone, fleet_of
@@ -110,7 +111,7 @@ def _parts(settings: Settings, on_loaded: OnLoaded | None) -> Parts:
     drift = Drift(metrics)
     lanes = Lanes(settings.own_threads)
     serving = Serving(
-        device=settings.device,
+        placement=Placement(settings.device),
         limits=Limits(settings.max_input_bytes, settings.max_pixels),
         lanes=lanes,
         metrics=metrics,

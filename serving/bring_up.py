@@ -47,7 +47,7 @@ async def bring_up(folder: Path, settings: ModelSettings, serve: Serve, hands: H
 
 def _prove(served: ServedModel, bundle: Bundle) -> Golden:
     samples = bundle.golden()
-    atol = bundle.manifest.artefacts[bundle.manifest.default_artefact].atol
+    atol = served.choice.atol
     batch_size = served.policy.largest
     replay(served.predictor, samples, atol, batch_size, num_alone=1)
     if served.wide is not None:  # the same file, only split among more threads

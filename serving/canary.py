@@ -42,7 +42,7 @@ class Shadow:
         self._counts: dict[Outcome, int] = {"agreed": 0, "disagreed": 0, "failed": 0, "dropped": 0}
         self._samples: deque[dict[str, object]] = deque(maxlen=NUM_SAMPLES)
         self._options = canary.predictor.task.golden_options()
-        limits = [served.manifest.artefacts[served.manifest.default_artefact].atol for served in self.pair]
+        limits = [served.choice.atol for served in self.pair]
         self._atol = max(limits)
         self._same_rows = live.manifest.preprocess == canary.manifest.preprocess
 

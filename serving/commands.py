@@ -71,7 +71,7 @@ def _announce(repository: Path, address: str, models: list[ModelState]) -> None:
         if "format=png" in endpoint.example:
             curl += ["--output", f"{model.name}.png"]
         print(
-            f"\n{model.name} version {model.version} is ready ({manifest.default_artefact}). Ask it:\n"
+            f"\n{model.name} version {model.version} is ready ({model.served.choice.artefact}). Ask it:\n"
             f"  {shlex.join(curl)}",
             flush=True,
         )

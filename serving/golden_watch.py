@@ -132,7 +132,7 @@ async def _ask(proven: Proven) -> str | None:
 
 def _differs(served: ServedModel, golden: Golden, row: Tensors, prepared: Prepared) -> str:
     task = served.predictor.task
-    atol = served.manifest.artefacts[served.manifest.default_artefact].atol
+    atol = served.choice.atol
     for name, error in task.differences(golden.outputs, row).items():
         if not error <= 2 * atol:  # each may be off by one, and not a number is not less than anything
             return (

@@ -9,18 +9,20 @@ Knows bundles, engines and batchers. Knows nothing of HTTP.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, TypeVar
 
 from bundle.errors import ModelyardError
-from bundle.evidence import Evidence
+from bundle.evidence import Latency
 from bundle.manifest import Manifest
 from bundle.preprocess import Limits, Prepared
 from bundle.store import Bundle
 from bundle.tensors import Tensors
-from runtime.predictor import Predictor, load_predictor
-from runtime.runtime import Device
+from runtime.choice import ANYTHING, Wanted, choose
+from runtime.devices import device_info, installed_version
+from runtime.predictor import Predictor, load_choice
+from runtime.runtime import Placement
 from serving.batcher import Batcher, Finish
 from serving.call import Call, now
 from serving.drift import Drift
@@ -46,7 +48,7 @@ WIDE_PAYS = 0.9
 class Serving:
     """What the service gives every model unless its own settings say otherwise."""
 
-    device: Device
+    placement: Placement
     limits: Limits
     lanes: Lanes
     metrics: Metrics
@@ -54,6 +56,7 @@ class Serving:
     layout: Layout = "auto"
     max_queue: int = 256
     timeout_s: float = 30.0
+    wanted: Wanted = ANYTHING
     here_ms: float = 0.3
     """A model whose batch of one takes less, runs on the event loop; 0: none does."""
 
@@ -90,20 +93,22 @@ class ServedModel:
         self.name = bundle.manifest.name
         self.version = bundle.manifest.version
         self.timeout_s = settings.timeout_ms / 1e3 if settings.timeout_ms else serving.timeout_s
-        evidence = bundle.manifest.artefacts[bundle.manifest.default_artefact].evidence
+        self.choice = choose(bundle, device_info(serving.placement), serving.wanted, installed_version)
+        latency = self.choice.latency
         layout = settings.layout or serving.layout
         threads = min(settings.threads or serving.lanes.number, serving.lanes.number)
-        wide = threads > 1 and (layout == "latency" or (layout == "auto" and wide_pays(evidence, threads)))
+        pays = layout == "auto" and wide_pays(latency, self.choice.parallel, threads)
+        wide = threads > 1 and (layout == "latency" or pays)
         always_wide = wide and layout == "latency"
         self.predictor = self._load(serving, threads if always_wide else 1)
         self.wide = self._load(serving, threads) if wide and not always_wide else None
         self.shadow: Tap | None = None
         self.metrics: ModelMetrics = serving.metrics.model(self.name, self.version)
-        here = serving.device == "cpu" and layout != "latency" and is_small(evidence, serving.here_ms)
+        here = serving.placement.device == "cpu" and layout != "latency" and is_small(latency, serving.here_ms)
         limit_ms = HERE_BATCH_MS if here else math.inf
         self.policy = Policy(
             max_batch_size=min(settings.max_batch_size or self.manifest.max_batch_size, self.manifest.max_batch_size),
-            preferred_batch_size=preferred_batch_size(evidence, self.manifest.max_batch_size, limit_ms),
+            preferred_batch_size=preferred_batch_size(latency, self.manifest.max_batch_size, limit_ms),
             max_queue=settings.max_queue or serving.max_queue,
             max_queue_delay_s=settings.max_queue_delay_ms / 1e3,
             instances=1 if always_wide else min(settings.instances or serving.lanes.number, serving.lanes.number),
@@ -121,7 +126,7 @@ class ServedModel:
         self._watch = serving.drift.watch(self.predictor)
 
     def _load(self, serving: Serving, threads: int) -> Predictor:
-        return load_predictor(self.bundle, device=serving.device, threads=threads, limits=serving.limits)
+        return load_choice(self.bundle, self.choice, replace(serving.placement, threads=threads), serving.limits)
 
     @property
     def folder(self) -> Path:
@@ -166,20 +171,20 @@ class ServedModel:
         self._drift.unwatch(self._watch)
 
 
-def wide_pays(evidence: Evidence | None, threads: int) -> bool:
-    """Whether a batch of one is much faster on several processors, by the latency table; not known is no."""
-    if evidence is None or evidence.parallel is None or evidence.parallel.threads > threads:
+def wide_pays(narrow: Latency | None, wide: Latency | None, threads: int) -> bool:
+    """Whether a batch of one is much faster on several processors, by the latency tables; not known is no."""
+    if narrow is None or wide is None or wide.threads > threads:
         return False
-    one, several = evidence.latency.median_ms.get(1), evidence.parallel.median_ms.get(1)
+    one, several = narrow.median_ms.get(1), wide.median_ms.get(1)
     return one is not None and several is not None and several <= WIDE_PAYS * one
 
 
-def preferred_batch_size(evidence: Evidence | None, largest: int, limit_ms: float = math.inf) -> int:
+def preferred_batch_size(latency: Latency | None, largest: int, limit_ms: float = math.inf) -> int:
     """The smallest measured batch in which a row costs about as little as in any; not known: the largest.
 
     Of batches that take longer than `limit_ms` only the smallest counts.
     """
-    table = evidence.latency.median_ms if evidence else {}
+    table = latency.median_ms if latency else {}
     if len(table) < 2:
         return largest
     quick = {size: ms for size, ms in table.items() if ms <= limit_ms or size == min(table)}
@@ -187,6 +192,6 @@ def preferred_batch_size(evidence: Evidence | None, largest: int, limit_ms: floa
     return min(size for size in cost if cost[size] <= GOOD_ENOUGH * min(cost.values()))
 
 
-def is_small(evidence: Evidence | None, limit_ms: float) -> bool:
+def is_small(latency: Latency | None, limit_ms: float) -> bool:
     """Whether handing a row of this model to a thread costs more than computing it."""
-    return evidence is not None and evidence.latency.median_ms.get(1, limit_ms) < limit_ms
+    return latency is not None and latency.median_ms.get(1, limit_ms) < limit_ms

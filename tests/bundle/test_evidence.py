@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from bundle.evidence import REQUIRED_CHECKS, Check, Evidence
+from bundle.evidence import REQUIRED_CHECKS, Check, Evidence, Latency
 from tests.builders import passed_evidence
 
 GOOD = passed_evidence("0" * 64)
@@ -77,3 +77,13 @@ def test_evidence_of_no_samples_is_refused() -> None:
 def test_evidence_is_bound_to_a_sha256() -> None:
     with pytest.raises(ValidationError, match="sha256"):
         passed_evidence("the file over there")
+
+
+def test_the_speed_up_is_the_geometric_mean_over_common_batch_sizes() -> None:
+    def latency(**ms: float) -> Latency:
+        return Latency(threads=1, median_ms={int(size[1:]): value for size, value in ms.items()})
+
+    assert latency(b1=0.5, b8=2.0).speed_up(latency(b1=1.0, b8=1.0)) == pytest.approx(1.0)
+    assert latency(b1=1.0, b32=9.0).speed_up(latency(b1=4.0, b8=1.0)) == pytest.approx(4.0)
+    with pytest.raises(ValueError, match="no batch size in common"):
+        latency(b1=1.0).speed_up(latency(b8=1.0))

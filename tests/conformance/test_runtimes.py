@@ -9,7 +9,7 @@ from bundle.errors import RuntimeFailed
 from bundle.preprocess import ImageResize
 from bundle.tensors import TensorSpec
 from runtime.fake import write_fake
-from runtime.runtime import RUNTIMES, Runtime, runtime_class
+from runtime.runtime import ON_CPU, RUNTIMES, Runtime, runtime_class
 
 INPUTS = (TensorSpec(name="image", dtype="uint8", shape=("batch", 8, 8, 3)),)
 OUTPUTS = (TensorSpec(name="scores", dtype="float32", shape=("batch", 3)),)
@@ -39,7 +39,7 @@ def test_every_runtime_has_an_artefact_here() -> None:
 @pytest.fixture(params=RUNTIMES)
 def runtime(request: pytest.FixtureRequest, tmp_path: Path) -> Runtime:
     ARTEFACTS[request.param](tmp_path / "artefact", INPUTS, OUTPUTS)
-    return runtime_class(request.param)(tmp_path / "artefact", "cpu", 1)
+    return runtime_class(request.param)(tmp_path / "artefact", ON_CPU)
 
 
 def rows(num_rows: int) -> np.ndarray:
@@ -83,4 +83,4 @@ def test_a_wrong_input_is_refused(runtime: Runtime, batch: dict[str, np.ndarray]
 def test_a_file_that_is_no_artefact_is_refused_by_name(runtime: Runtime, tmp_path: Path) -> None:
     (tmp_path / "junk").write_bytes(b"junk")
     with pytest.raises(RuntimeFailed, match="junk"):
-        type(runtime)(tmp_path / "junk", "cpu", 1)
+        type(runtime)(tmp_path / "junk", ON_CPU)

@@ -9,7 +9,7 @@ pytest.importorskip("torch", reason="export needs torch")
 
 from bundle.tensors import Tensors
 from export import latency
-from export.latency import measure, speed_up
+from export.latency import measure
 
 
 class Sleeper:
@@ -33,7 +33,7 @@ def test_measures_every_engine_at_every_batch_size() -> None:
     table = measure(engines, [{"x": np.zeros(2)}], [1, 8])
     assert set(table) == {"slow", "fast"}
     assert engines["slow"].batch_sizes == {1, 8}
-    assert speed_up(table["slow"], table["fast"]) > 3
+    assert table["fast"].speed_up(table["slow"]) > 3
 
 
 def test_rows_of_the_commonest_shape_fill_every_batch(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,8 +42,3 @@ def test_rows_of_the_commonest_shape_fill_every_batch(monkeypatch: pytest.Monkey
     measure({"only": engine}, [{"x": np.zeros(length)} for length in (5, 2, 3, 2, 5, 2)], [1, 4])
     assert engine.batch_sizes == {1, 4}
     assert engine.lengths == {2}
-
-
-def test_the_speed_up_is_the_geometric_mean() -> None:
-    assert speed_up({1: 1.0, 8: 1.0}, {1: 0.5, 8: 2.0}) == pytest.approx(1.0)
-    assert speed_up({1: 4.0}, {1: 1.0}) == pytest.approx(4.0)

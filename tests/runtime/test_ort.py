@@ -11,6 +11,7 @@ import pytest
 from bundle.errors import RuntimeFailed
 from bundle.tensors import Array, TensorSpec
 from runtime.ort import OrtRuntime
+from runtime.runtime import Placement
 
 HAS_CUDA = "CUDAExecutionProvider" in ort.get_available_providers()
 SHAPE = ("batch", 4)
@@ -68,7 +69,7 @@ def test_outputs_come_by_name(runtime: OrtRuntime, num_rows: int) -> None:
 
 
 def test_several_intra_op_threads_give_the_same_answer(path: Path) -> None:
-    assert np.array_equal(OrtRuntime(path, threads=2).run({"x": rows(9)})["y"], rows(9) * 2)
+    assert np.array_equal(OrtRuntime(path, Placement(threads=2)).run({"x": rows(9)})["y"], rows(9) * 2)
 
 
 def test_rows_that_are_not_contiguous_are_computed(runtime: OrtRuntime) -> None:
@@ -87,7 +88,7 @@ def test_threads_at_once_each_get_their_own_answer(runtime: OrtRuntime) -> None:
 @pytest.mark.skipif(HAS_CUDA, reason="this onnxruntime has CUDA")
 def test_a_device_that_is_not_there_is_refused_with_advice(path: Path) -> None:
     with pytest.raises(RuntimeFailed, match="device 'cuda' needs CUDAExecutionProvider") as caught:
-        OrtRuntime(path, "cuda")
+        OrtRuntime(path, Placement("cuda"))
     assert "CPUExecutionProvider" in str(caught.value)  # what there is instead
     assert "install 'modelyard[gpu]' in place of 'modelyard[serving]', or choose device 'cpu'" in str(caught.value)
 
@@ -95,7 +96,7 @@ def test_a_device_that_is_not_there_is_refused_with_advice(path: Path) -> None:
 @pytest.mark.gpu
 @pytest.mark.skipif(not HAS_CUDA, reason="this onnxruntime has no CUDA")
 def test_a_gpu_gives_the_same_answer(path: Path) -> None:
-    assert np.array_equal(OrtRuntime(path, "cuda").run({"x": rows(3)})["y"], rows(3) * 2)
+    assert np.array_equal(OrtRuntime(path, Placement("cuda")).run({"x": rows(3)})["y"], rows(3) * 2)
 
 
 @pytest.mark.parametrize("content", [b"", b"junk", bytes(1000)])

@@ -9,6 +9,7 @@ from typing import Any
 
 from bundle.preprocess import Limits
 from bundle.store import Bundle
+from runtime.runtime import ON_CPU
 from serving.call import Call
 from serving.drift import Drift
 from serving.golden_watch import GoldenWatch
@@ -95,7 +96,7 @@ async def kept(
     lanes = Lanes(2)
     metrics = Metrics()
     serving = Serving(
-        device="cpu", limits=limits or Limits(), lanes=lanes, metrics=metrics, drift=Drift(metrics), here_ms=0.0
+        placement=ON_CPU, limits=limits or Limits(), lanes=lanes, metrics=metrics, drift=Drift(metrics), here_ms=0.0
     )
     counted = Counted()
     models = ModelRepository(folder, lambda bundle, of_model: serve(bundle, of_model, serving), counted, poll_s, golden)

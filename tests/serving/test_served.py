@@ -9,12 +9,17 @@ import pytest
 from bundle.evidence import Evidence, Latency
 from bundle.preprocess import Limits
 from bundle.store import open_bundle
+from runtime.runtime import ON_CPU
 from serving.drift import Drift
 from serving.lanes import Lanes
 from serving.metrics import Metrics
 from serving.model_settings import ModelSettings
 from serving.served import HERE_BATCH_MS, ServedModel, Serving, is_small, preferred_batch_size, wide_pays
 from tests.builders import passed_evidence, write_fake_bundle
+
+
+def table_of(by_size: dict[int, float]) -> Latency:
+    return Latency(threads=1, median_ms=by_size)
 
 
 def evidence(table: dict[int, float], parallel: dict[int, float] | None = None) -> Evidence:
@@ -35,14 +40,14 @@ def evidence(table: dict[int, float], parallel: dict[int, float] | None = None) 
     ],
 )
 def test_batches_grow_as_long_as_that_makes_rows_cheaper(table: dict[int, float], size: int) -> None:
-    assert preferred_batch_size(evidence(table), 64) == size
+    assert preferred_batch_size(table_of(table), 64) == size
 
 
 def test_on_the_event_loop_no_batch_may_take_long() -> None:
     table = {1: 0.2, 8: 1.0, 32: 3.0}
-    assert preferred_batch_size(evidence(table), 64) == 32
-    assert preferred_batch_size(evidence(table), 64, HERE_BATCH_MS) == 8
-    assert preferred_batch_size(evidence({1: 5.0, 8: 9.0}), 64, HERE_BATCH_MS) == 1
+    assert preferred_batch_size(table_of(table), 64) == 32
+    assert preferred_batch_size(table_of(table), 64, HERE_BATCH_MS) == 8
+    assert preferred_batch_size(table_of({1: 5.0, 8: 9.0}), 64, HERE_BATCH_MS) == 1
 
 
 @pytest.mark.parametrize(("one", "several", "threads", "pays"), [
@@ -53,14 +58,14 @@ def test_on_the_event_loop_no_batch_may_take_long() -> None:
 def test_all_processors_go_to_one_batch_where_that_is_much_faster(
     one: float, several: float, threads: int, pays: bool
 ) -> None:
-    assert wide_pays(evidence({1: one}, {1: several}), threads) == pays
+    assert wide_pays(table_of({1: one}), Latency(threads=2, median_ms={1: several}), threads) == pays
 
 
 def test_what_was_never_measured_pays_nothing() -> None:
-    assert not wide_pays(evidence({1: 10.0}), 2)
-    assert not wide_pays(None, 2)
+    assert not wide_pays(table_of({1: 10.0}), None, 2)
+    assert not wide_pays(None, None, 2)
     assert not is_small(None, 0.3)
-    assert not is_small(evidence({8: 0.1}), 0.3)
+    assert not is_small(table_of({8: 0.1}), 0.3)
 
 
 @pytest.fixture
@@ -77,7 +82,7 @@ def served(folder: Path, lanes: Lanes, settings: ModelSettings, **changes: Any) 
     made = {"fp32": artefacts["fp32"].model_copy(update={"evidence": proof})}
     bundle = open_bundle(write_fake_bundle(folder, "second", artefacts=made))
     metrics = Metrics()
-    return ServedModel(bundle, settings, Serving("cpu", Limits(), lanes, metrics, Drift(metrics), **changes))
+    return ServedModel(bundle, settings, Serving(ON_CPU, Limits(), lanes, metrics, Drift(metrics), **changes))
 
 
 def test_by_itself_a_model_gets_an_engine_for_each_end_of_the_load(tmp_path: Path, lanes: Lanes) -> None:

@@ -1,0 +1,70 @@
+"""What device this is, and which versions of the engines are installed: what proofs and engines are bound to.
+
+Knows the operating system, CUDA's runtime and the engines' modules. Knows nothing of bundles.
+"""
+
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+
+from bundle.device import DeviceInfo
+from bundle.errors import RuntimeFailed
+from runtime.cpus import available_cpus
+from runtime.runtime import Placement
+
+MODULES = {"onnxruntime": "onnxruntime", "tensorrt": "tensorrt"}
+"""Runtime -> the module whose version counts."""
+CPU_INFO = Path("/proc/cpuinfo")
+
+
+def device_info(placement: Placement) -> DeviceInfo:
+    """The device that a placement means.
+
+    Raises:
+        RuntimeFailed: there is no such GPU, or no driver for it.
+    """
+    if placement.device == "cpu":
+        return DeviceInfo(kind="cpu", name=_cpu_name(), num_cpus=available_cpus())
+    return _gpu(placement.index)
+
+
+@cache
+def _cpu_name() -> str:
+    try:
+        lines = CPU_INFO.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown CPU")
+
+
+@cache
+def _gpu(index: int) -> DeviceInfo:
+    try:
+        from cuda.bindings import runtime as cudart
+    except ImportError as cause:
+        raise RuntimeFailed(f"device 'cuda' needs CUDA's bindings: {cause}; pip install 'modelyard[gpu]'") from cause
+    error, count = cudart.cudaGetDeviceCount()
+    if error != cudart.cudaError_t.cudaSuccess or not 0 <= index < count:
+        there = f"{count} there" if error == cudart.cudaError_t.cudaSuccess else f"CUDA says {error.name}"
+        raise RuntimeFailed(
+            f"there is no GPU {index} ({there}); check the driver (nvidia-smi), the container's GPUs and "
+            "CUDA_VISIBLE_DEVICES, or choose device 'cpu'"
+        )
+    error, properties = cudart.cudaGetDeviceProperties(index)
+    if error != cudart.cudaError_t.cudaSuccess:
+        raise RuntimeFailed(f"GPU {index} does not tell what it is: CUDA says {error.name}")
+    return DeviceInfo(
+        kind="cuda",
+        name=properties.name.decode().rstrip("\0"),
+        compute_capability=f"{properties.major}.{properties.minor}",
+    )
+
+
+def installed_version(runtime: str) -> str | None:
+    """The version of an engine as it is installed here; None where it is not."""
+    if runtime not in MODULES:
+        return ""
+    try:
+        return str(import_module(MODULES[runtime]).__version__)
+    except ImportError:
+        return None

@@ -1,0 +1,5 @@
+"""TensorRT: being built."""
+
+
+class TrtRuntime:
+    """Being built."""
