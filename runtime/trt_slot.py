@@ -62,7 +62,10 @@ class Slot:
         self._most_bytes = self._most()
 
     def _new_context(self, profile: Profile) -> Context:
-        return self._engine.context(profile, self._stream.address, (self._scratch.address, self._scratch.num_bytes))
+        scratch = (self._scratch.address, self._scratch.num_bytes)
+        context = self._engine.context(profile, self._stream.address, scratch)
+        self._stream.wait()  # choosing a profile may copy: a context must not go while that is queued
+        return context
 
     def _most(self) -> dict[str, int]:
         """Bytes of each tensor at the largest shapes that the engine was built for."""
@@ -108,7 +111,8 @@ class Slot:
         except DeviceLost:
             raise
         except RuntimeFailed as cause:
-            log.warning("batches of %d run without a CUDA graph: %s", num_rows, cause)
+            said = str(cause)  # an error holds its frames, and a log may hold what it is given
+            log.warning("batches of %d run without a CUDA graph: %s", num_rows, said)
 
     def run(self, batch: Tensors, profile: Profile) -> Tensors:
         """Compute one batch that the profile holds; the arrays returned are the caller's own.

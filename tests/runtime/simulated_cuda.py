@@ -71,7 +71,7 @@ class SimulatedCuda:
     def __init__(self, gpu: SimulatedGpu) -> None:
         self.gpu = gpu
         self.refusals: dict[str, list[Error]] = {}
-        """Name of a call -> what it answers next, without doing anything."""
+        """Name of a call -> what it answers next without doing anything; the end of a capture ends it, spoilt."""
         self.live: dict[str, int] = {"event": 0, "graph": 0}
         self._thread = threading.local()
         self._capturing: dict[int, Stream] = {}
@@ -83,7 +83,10 @@ class SimulatedCuda:
 
     def _may(self, name: str, always: bool, captured: bool) -> None:
         planned = self.refusals.get(name)
-        if planned:
+        if planned and name == "cudaStreamEndCapture":
+            planned.pop()
+            self._capturing[threading.get_ident()].spoilt = True
+        elif planned:
             raise Fault(planned.pop(0))
         if not always and self.device in self.gpu.broken:
             raise Fault(self.gpu.broken[self.device])

@@ -1,4 +1,4 @@
-"""What TensorRT engines must do on any GPU: the same checks on a simulated one, and on a real one where there is one."""
+"""What TensorRT engines must do on any GPU: the same checks on a simulated one and, where there is one, a real one."""
 
 import gc
 import threading

@@ -18,7 +18,7 @@ from bundle.tensors import Tensors
 from runtime.ort import OrtRuntime
 from runtime.runtime import Placement
 from runtime.trt import TrtRuntime
-from runtime.trt_api import Modules, installed_modules
+from runtime.trt_api import Modules, installed_modules, messages_of
 from tests.runtime.simulated_gpu import SimulatedGpu
 from tests.runtime.simulated_trt import Profiles, simulated_modules, write_plan
 
@@ -167,7 +167,7 @@ class RealPlatform:
 
 def build(trt: Any, case: Case) -> bytes:
     """A plan by the real builder, or by TensorRT-RTX's: as exact as fp32 can be."""
-    logger = trt.Logger(trt.Logger.WARNING)
+    logger = messages_of(trt).logger  # TensorRT keeps the first it is given
     builder = trt.Builder(logger)
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, logger)
