@@ -45,6 +45,11 @@ class Runtime(Protocol):
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
 
+    @property
+    def dead_because(self) -> str:
+        """Why it will never answer again in this process; "" while it does."""
+        ...
+
     def run(self, batch: Tensors) -> Tensors:
         """Compute one batch: arrays with the batch axis first, by input name, to arrays by output name.
 

@@ -1,5 +1,6 @@
 """Every runtime keeps the laws: a row in a batch equals the row alone, specs are told, a wrong input is refused."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,8 @@ from bundle.errors import RuntimeFailed
 from bundle.preprocess import ImageResize
 from bundle.tensors import TensorSpec
 from runtime.fake import write_fake
-from runtime.runtime import ON_CPU, RUNTIMES, Runtime, runtime_class
+from runtime.runtime import ON_CPU, RUNTIMES, Placement, Runtime, runtime_class
+from tests.runtime.simulated_trt import simulated_modules, write_plan
 
 INPUTS = (TensorSpec(name="image", dtype="uint8", shape=("batch", 8, 8, 3)),)
 OUTPUTS = (TensorSpec(name="scores", dtype="float32", shape=("batch", 3)),)
@@ -28,8 +30,16 @@ def write_onnx(path: Path, inputs: tuple[TensorSpec, ...], outputs: tuple[Tensor
     export_onnx(graph, inputs, outputs, path)
 
 
-ARTEFACTS = {"onnxruntime": write_onnx, "fake": write_fake}
+def write_engine(path: Path, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]) -> None:
+    write_onnx(path.with_suffix(".onnx"), inputs, outputs)
+    bands = [(1, 1, 1), (2, 8, 8)]
+    write_plan(path, path.with_suffix(".onnx"), [{"image": [(rows, 8, 8, 3) for rows in band]} for band in bands])
+
+
+ARTEFACTS = {"onnxruntime": write_onnx, "tensorrt": write_engine, "fake": write_fake}
 """How to make a tiny artefact of each runtime."""
+PLACEMENTS = {"tensorrt": Placement("cuda", slots=2, graph_batches=(1, 4))}
+"""Where a runtime runs that knows no CPU; on a simulated GPU."""
 
 
 def test_every_runtime_has_an_artefact_here() -> None:
@@ -37,9 +47,17 @@ def test_every_runtime_has_an_artefact_here() -> None:
 
 
 @pytest.fixture(params=RUNTIMES)
-def runtime(request: pytest.FixtureRequest, tmp_path: Path) -> Runtime:
-    ARTEFACTS[request.param](tmp_path / "artefact", INPUTS, OUTPUTS)
-    return runtime_class(request.param)(tmp_path / "artefact", ON_CPU)
+def key(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    modules = simulated_modules()
+    monkeypatch.setattr("runtime.trt.installed_modules", lambda: modules)
+    yield request.param
+    assert modules.trt.gpu.misuses == []
+
+
+@pytest.fixture
+def runtime(key: str, tmp_path: Path) -> Runtime:
+    ARTEFACTS[key](tmp_path / "artefact", INPUTS, OUTPUTS)
+    return runtime_class(key)(tmp_path / "artefact", PLACEMENTS.get(key, ON_CPU))
 
 
 def rows(num_rows: int) -> np.ndarray:
@@ -47,7 +65,13 @@ def rows(num_rows: int) -> np.ndarray:
 
 
 def test_tells_its_specs(runtime: Runtime) -> None:
-    assert (runtime.inputs, runtime.outputs) == (INPUTS, OUTPUTS)
+    got, declared = (*runtime.inputs, *runtime.outputs), (*INPUTS, *OUTPUTS)
+    assert len(got) == len(declared)
+    assert all(map(TensorSpec.fits, got, declared))
+
+
+def test_is_alive(runtime: Runtime) -> None:
+    assert runtime.dead_because == ""
 
 
 @pytest.mark.parametrize("num_rows", [1, 3, 8])
@@ -80,7 +104,7 @@ def test_a_wrong_input_is_refused(runtime: Runtime, batch: dict[str, np.ndarray]
         runtime.run(batch)
 
 
-def test_a_file_that_is_no_artefact_is_refused_by_name(runtime: Runtime, tmp_path: Path) -> None:
+def test_a_file_that_is_no_artefact_is_refused_by_name(key: str, tmp_path: Path) -> None:
     (tmp_path / "junk").write_bytes(b"junk")
     with pytest.raises(RuntimeFailed, match="junk"):
-        type(runtime)(tmp_path / "junk", ON_CPU)
+        runtime_class(key)(tmp_path / "junk", PLACEMENTS.get(key, ON_CPU))
