@@ -10,6 +10,7 @@ from pathlib import Path
 from bundle.device import DeviceInfo
 from bundle.errors import RuntimeFailed
 from runtime.cpus import available_cpus
+from runtime.cuda_memory import check, cudart
 from runtime.runtime import Placement
 
 MODULES = {"onnxruntime": "onnxruntime", "tensorrt": "tensorrt"}
@@ -37,22 +38,26 @@ def _cpu_name() -> str:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown CPU")
 
 
+def num_gpus() -> int:
+    """How many GPUs this process may use; 0 where there is no driver, or nothing to ask it with."""
+    try:
+        error, count = cudart().cudaGetDeviceCount()
+    except RuntimeFailed:
+        return 0
+    return 0 if int(error) else int(count)
+
+
 @cache
 def _gpu(index: int) -> DeviceInfo:
-    try:
-        from cuda.bindings import runtime as cudart
-    except ImportError as cause:
-        raise RuntimeFailed(f"device 'cuda' needs CUDA's bindings: {cause}; pip install 'modelyard[gpu]'") from cause
-    error, count = cudart.cudaGetDeviceCount()
-    if error != cudart.cudaError_t.cudaSuccess or not 0 <= index < count:
-        there = f"{count} there" if error == cudart.cudaError_t.cudaSuccess else f"CUDA says {error.name}"
+    module = cudart()
+    error, count = module.cudaGetDeviceCount()
+    if int(error) or not 0 <= index < count:
+        there = f"CUDA says {error.name}" if int(error) else f"{count} there"
         raise RuntimeFailed(
             f"there is no GPU {index} ({there}); check the driver (nvidia-smi), the container's GPUs and "
             "CUDA_VISIBLE_DEVICES, or choose device 'cpu'"
         )
-    error, properties = cudart.cudaGetDeviceProperties(index)
-    if error != cudart.cudaError_t.cudaSuccess:
-        raise RuntimeFailed(f"GPU {index} does not tell what it is: CUDA says {error.name}")
+    properties = check(module, f"GPU {index} does not tell what it is", module.cudaGetDeviceProperties(index))
     return DeviceInfo(
         kind="cuda",
         name=properties.name.decode().rstrip("\0"),
@@ -61,7 +66,11 @@ def _gpu(index: int) -> DeviceInfo:
 
 
 def installed_version(runtime: str) -> str | None:
-    """The version of an engine as it is installed here; None where it is not."""
+    """The version of an engine as it is installed here; None where it is not.
+
+    onnxruntime and onnxruntime-gpu are one module and tell the same version: what they compute on is in the device's
+    part of a record.
+    """
     if runtime not in MODULES:
         return ""
     try:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 Axes = tuple[int | str | None, ...]
@@ -30,16 +31,33 @@ def write_positive(path: Path) -> Path:
     return _write(path, nodes, {"x": ("batch", 4)}, {"where": (2, "found"), "y": ("batch", 4)}, integers=("where",))
 
 
-def write_projection(path: Path, weight: Any) -> Path:
-    """y = x @ weight."""
+def write_endless(path: Path) -> Path:
+    """y = x, more often than any memory holds."""
     onnx: Any = pytest.importorskip("onnx")
-    return _write(
-        path,
-        [_node("MatMul", ["x", "w"], ["y"], name="head/project")],
-        {"x": ("batch", weight.shape[0])},
-        {"y": ("batch", weight.shape[1])},
-        initializers=[onnx.numpy_helper.from_array(weight, "w")],
-    )
+    times = onnx.numpy_helper.from_array(np.array([1, 1 << 46]), "times")
+    shapes: tuple[dict[str, Axes], dict[str, Axes]] = {"x": ("batch", 1)}, {"y": ("batch", 1 << 46)}
+    return _write(path, [_node("Expand", ["x", "times"], ["y"])], *shapes, initializers=[times])
+
+
+def write_network(path: Path, num_hidden: int = 64, num_channels: int = 3) -> Path:
+    """scores = softmax of two layers over a convolution of small pictures; weights are drawn from a fixed seed."""
+    onnx: Any = pytest.importorskip("onnx")
+    random = np.random.default_rng(0)
+
+    def weight(name: str, *shape: int) -> Any:
+        return onnx.numpy_helper.from_array(random.standard_normal(shape).astype(np.float32) * 0.1, name)
+
+    nodes = [
+        _node("Conv", ["x", "w0"], ["c"], name="stem/conv", pads=[1, 1, 1, 1]),
+        _node("GlobalAveragePool", ["c"], ["p"]),
+        _node("Flatten", ["p"], ["f"]),
+        _node("MatMul", ["f", "w1"], ["h"], name="hidden/project"),
+        _node("Relu", ["h"], ["r"]),
+        _node("MatMul", ["r", "w2"], ["l"], name="head/project"),
+        _node("Softmax", ["l"], ["scores"]),
+    ]
+    weights = [weight("w0", 8, num_channels, 3, 3), weight("w1", 8, num_hidden), weight("w2", num_hidden, 5)]
+    return _write(path, nodes, {"x": ("batch", num_channels, 16, 16)}, {"scores": ("batch", 5)}, initializers=weights)
 
 
 def _node(op: str, inputs: list[str], outputs: list[str], **attributes: Any) -> Any:
