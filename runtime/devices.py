@@ -6,6 +6,7 @@ Knows the operating system, CUDA's runtime and the engines' modules. Knows nothi
 from functools import cache
 from importlib import import_module
 from pathlib import Path
+from uuid import UUID
 
 from bundle.device import DeviceInfo
 from bundle.errors import RuntimeFailed
@@ -45,6 +46,13 @@ def num_gpus() -> int:
     except RuntimeFailed:
         return 0
     return 0 if int(error) else int(count)
+
+
+def gpu_uuids() -> tuple[str, ...]:
+    """The identity of each GPU that this process may use, as CUDA numbers them; the driver's tools name it too."""
+    module = cudart()
+    found = (module.cudaGetDeviceProperties(index) for index in range(num_gpus()))
+    return tuple(str(UUID(bytes=properties.uuid.bytes)) for error, properties in found if not int(error))
 
 
 @cache

@@ -26,10 +26,10 @@ from runtime.ort_cuda import DRIVER, missing_libraries, nodes_with_weights_on_cp
 from runtime.runtime import ON_CPU, Placement
 from tests.runtime.imitated_cudart import Error, ImitatedCudart, MemoryOnHost
 from tests.runtime.onnx_graphs import write_doubling, write_network, write_sum
-from tests.serving.running import ROOT
 
 HAS_PROVIDER = "CUDAExecutionProvider" in ort.get_available_providers()
 CUDA = Placement("cuda")
+ROOT = Path(__file__).parents[2]
 
 
 def rows(num_rows: int, seed: int = 0) -> Array:
