@@ -3,7 +3,7 @@
 Engines put all of that into one class of exception, or only into a log. Their words are looked up here: those of CUDA,
 cuBLAS and cuDNN as ONNX Runtime, TensorRT and CUDA's bindings quote them, and those of a host without memory. Codes
 that say only "execution failed" are not in the tables, because they come with either: whoever gets one asks the device
-itself (`STICKY`). Knows words and codes. Knows nothing of the engines.
+itself (`Gpu.lost`). Knows words and codes. Knows nothing of the engines.
 """
 
 import re
@@ -38,11 +38,14 @@ class Sticky(NamedTuple):
 
 
 STICKY: Final = {
+    4: Sticky("cudaErrorCudartUnloading", "CUDA_ERROR_DEINITIALIZED", "driver shutting down"),
     46: Sticky(
         "cudaErrorDevicesUnavailable",
         "CUDA_ERROR_DEVICE_UNAVAILABLE",
         "CUDA-capable device(s) is/are busy or unavailable",
     ),
+    100: Sticky("cudaErrorNoDevice", "CUDA_ERROR_NO_DEVICE", "no CUDA-capable device is detected"),
+    201: Sticky("cudaErrorDeviceUninitialized", "CUDA_ERROR_INVALID_CONTEXT", "invalid device context"),
     214: Sticky("cudaErrorECCUncorrectable", "CUDA_ERROR_ECC_UNCORRECTABLE", "uncorrectable ECC error encountered"),
     220: Sticky("cudaErrorNvlinkUncorrectable", "CUDA_ERROR_NVLINK_UNCORRECTABLE", "uncorrectable NVLink error"),
     226: Sticky("cudaErrorContained", "CUDA_ERROR_CONTAINED", "Invalid access of peer GPU memory over nvlink"),
@@ -57,8 +60,11 @@ STICKY: Final = {
     718: Sticky("cudaErrorInvalidPc", "CUDA_ERROR_INVALID_PC", "invalid program counter"),
     719: Sticky("cudaErrorLaunchFailure", "CUDA_ERROR_LAUNCH_FAILED", "unspecified launch failure"),
     721: Sticky("cudaErrorTensorMemoryLeak", "CUDA_ERROR_TENSOR_MEMORY_LEAK", "tensor memory not completely freed"),
+    806: Sticky(
+        "cudaErrorMpsRpcFailure", "CUDA_ERROR_MPS_RPC_FAILURE", "call between the MPS server and the MPS client"
+    ),
     810: Sticky("cudaErrorMpsClientTerminated", "CUDA_ERROR_MPS_CLIENT_TERMINATED", "the MPS client has been term"),
-    911: Sticky("cudaErrorExternalDevice", "CUDA_ERROR_EXTERNAL_DEVICE", "CUDA failure 911"),
+    911: Sticky("cudaErrorExternalDevice", "CUDA_ERROR_EXTERNAL_DEVICE", "an async error has occured in external"),
     999: Sticky("cudaErrorUnknown", "CUDA_ERROR_UNKNOWN", "CUDA failure 999"),  # "unknown error" alone says nothing
 }
 """CUDA's code -> how the runtime and the driver call it, and what cudaGetErrorString says."""

@@ -6,12 +6,13 @@ Knows the operating system, CUDA's runtime and the engines' modules. Knows nothi
 from functools import cache
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 from bundle.device import DeviceInfo
 from bundle.errors import RuntimeFailed
 from runtime.cpus import available_cpus
-from runtime.cuda_memory import check, cudart
+from runtime.cuda import Gpu
 from runtime.runtime import Placement
 
 MODULES = {"onnxruntime": "onnxruntime", "tensorrt": "tensorrt"}
@@ -39,6 +40,18 @@ def _cpu_name() -> str:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown CPU")
 
 
+def cudart() -> Any:
+    """CUDA's runtime, as its bindings offer it.
+
+    Raises:
+        RuntimeFailed: they are not installed.
+    """
+    try:
+        return import_module("cuda.bindings.runtime")
+    except ImportError as cause:
+        raise RuntimeFailed(f"device 'cuda' needs CUDA's bindings: {cause}; pip install 'modelyard[gpu]'") from cause
+
+
 def num_gpus() -> int:
     """How many GPUs this process may use; 0 where there is no driver, or nothing to ask it with."""
     try:
@@ -57,15 +70,8 @@ def gpu_uuids() -> tuple[str, ...]:
 
 @cache
 def _gpu(index: int) -> DeviceInfo:
-    module = cudart()
-    error, count = module.cudaGetDeviceCount()
-    if int(error) or not 0 <= index < count:
-        there = f"CUDA says {error.name}" if int(error) else f"{count} there"
-        raise RuntimeFailed(
-            f"there is no GPU {index} ({there}); check the driver (nvidia-smi), the container's GPUs and "
-            "CUDA_VISIBLE_DEVICES, or choose device 'cpu'"
-        )
-    properties = check(module, f"GPU {index} does not tell what it is", module.cudaGetDeviceProperties(index))
+    gpu = Gpu(cudart(), index)
+    properties = gpu.check(cudart().cudaGetDeviceProperties(index), "tell what it is")
     return DeviceInfo(
         kind="cuda",
         name=properties.name.decode().rstrip("\0"),

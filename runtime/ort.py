@@ -4,9 +4,8 @@ Knows onnxruntime and how it computes on a CPU; what only a GPU needs is in runt
 or of batching policy.
 """
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import onnxruntime as ort
 
@@ -36,17 +35,14 @@ class OrtRuntime:
     def __init__(self, path: Path, placement: Placement = ON_CPU) -> None:
         self.dead_because = ""
         self._placement = placement
-        self._lost: Callable[[], str] = str  # asks the device itself; a CPU is never lost
+        self._on: On
         if placement.device == "cpu":
-            session = open_session(path, placement, "CPUExecutionProvider", {})
-            self._compute = _plainly(session)
+            self._on = OnCpu(path, placement)
         else:
-            from runtime.cuda_memory import cudart, loss_of
-            from runtime.ort_cuda import open_on_gpu  # on use: a CPU needs nothing of it
+            from runtime.ort_cuda import OnGpu  # on use: a CPU needs nothing of it
 
-            session, self._compute = open_on_gpu(path, placement)
-            self._lost = lambda: loss_of(placement.index, cudart())
-        self.inputs, self.outputs = specs_of(session)
+            self._on = OnGpu(path, placement)
+        self.inputs, self.outputs = specs_of(self._on.session)
 
     def run(self, batch: Tensors) -> Tensors:
         """Compute one batch.
@@ -59,18 +55,49 @@ class OrtRuntime:
         if self.dead_because:
             raise DeviceLost(f"{self._placement} is lost to this process: {self.dead_because}")
         try:
-            return self._compute(batch)
+            return self._on.run(batch)
         except Exception as cause:
             raise self._failure(batch, cause) from cause
 
     def _failure(self, batch: Tensors, cause: Exception) -> RuntimeFailed:
         failed = failure(f"onnxruntime failed on {_brief(batch)}", cause)
-        if type(failed) is RuntimeFailed:
-            loss = self._lost()  # "execution failed" may be one batch's, or the last word of the device
-            failed = DeviceLost(f"{failed}; {loss}") if loss else failed
+        if self._on.lost and not isinstance(failed, DeviceLost):  # "execution failed" may be its last word, or not
+            failed = DeviceLost(f"{failed}; {self._on.lost}")
         if isinstance(failed, DeviceLost) and not self.dead_because:
             self.dead_because = str(failed)
         return failed
+
+
+class On(Protocol):
+    """A session where it computes."""
+
+    @property
+    def session(self) -> Any:
+        """ONNX Runtime's."""
+        ...
+
+    @property
+    def lost(self) -> str:
+        """Why the device never answers again; empty while it does."""
+        ...
+
+    def run(self, batch: Tensors) -> Tensors:
+        """Compute one batch; whatever the engine raises comes as it is."""
+        ...
+
+
+class OnCpu:
+    """A session on the CPU."""
+
+    lost = ""
+
+    def __init__(self, path: Path, placement: Placement) -> None:
+        self.session = open_session(path, placement, "CPUExecutionProvider", {})
+        self._names = [argument.name for argument in self.session.get_outputs()]
+
+    def run(self, batch: Tensors) -> Tensors:
+        """Compute one batch."""
+        return dict(zip(self._names, self.session.run(self._names, batch), strict=True))
 
 
 def open_session(path: Path, placement: Placement, provider: str, provider_options: dict[str, str]) -> Any:
@@ -118,15 +145,6 @@ def specs_of(session: Any) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ..
         RuntimeFailed: a type that no bundle has, or an axis without a name.
     """
     return tuple(map(_spec, session.get_inputs())), tuple(map(_spec, session.get_outputs()))
-
-
-def _plainly(session: Any) -> Callable[[Tensors], Tensors]:
-    names = [argument.name for argument in session.get_outputs()]
-
-    def compute(batch: Tensors) -> Tensors:
-        return dict(zip(names, session.run(names, batch), strict=True))
-
-    return compute
 
 
 def _spec(argument: ort.NodeArg) -> TensorSpec:

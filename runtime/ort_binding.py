@@ -1,22 +1,25 @@
 """Batches through one ONNX Runtime session by I/O binding: memory that stays, a set of it for each batch on its way.
 
-A slot holds host memory (pinned, where a GPU copies from it), device memory, and one binding over the latter. A batch
-takes a free slot or waits for one: it is copied in, computed and copied out, so the next one is copied while it
-computes. Outputs whose size the inputs tell have memory too; the others ONNX Runtime allocates in each run. Arrays that
-leave belong to the caller. Knows ONNX Runtime's bindings. Knows nothing of CUDA: memory and the way to compute are
-given to it, so that a CPU session runs the same code.
+A slot holds pinned memory, memory of the GPU, a binding over the latter and a stream for copies. A batch takes a free
+slot or waits for one: it is copied in, computed and copied out, so the next one is copied while it computes. Outputs
+whose size the inputs tell have memory too; the others ONNX Runtime allocates in each run. Arrays that leave belong to
+the caller. Knows ONNX Runtime's bindings and CUDA's memory. Knows nothing of providers: how a batch is
+computed is given to it, and where, so that a CPU session over a simulated GPU runs the same code.
 """
 
+import weakref
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from math import prod
 from queue import LifoQueue
-from typing import Protocol
 
 import numpy as np
 import onnxruntime as ort
 
 from bundle.errors import RuntimeFailed
 from bundle.tensors import Array, Tensors, TensorSpec
+from runtime.cuda import Gpu
+from runtime.cuda_streams import DeviceMemory, PinnedMemory, Stream
 
 GRAPH_ID = "gpu_graph_id"
 NO_GRAPH = -1
@@ -27,105 +30,78 @@ Compute = Callable[[ort.IOBinding, ort.RunOptions], None]
 """Run what is bound; returns when the outputs are there."""
 
 
-class Block(Protocol):
-    """Memory on the device, given back with the last reference to it."""
-
-    @property
-    def address(self) -> int:
-        """Where it is, for ONNX Runtime."""
-        ...
-
-
-class Memory(Protocol):
-    """Memory of one device and a queue of copies to and from it; one thread at a time uses it."""
-
-    device: str
-    """As ONNX Runtime calls it: "cuda", "cpu"."""
-    index: int
-
-    def host(self, num_bytes: int) -> Array:
-        """Bytes that the device copies from and to without a detour."""
-        ...
-
-    def on_device(self, num_bytes: int) -> Block:
-        """Bytes on the device."""
-        ...
-
-    def upload(self, source: Array, address: int) -> None:
-        """Queue a copy to the device."""
-        ...
-
-    def download(self, address: int, target: Array) -> None:
-        """Queue a copy from the device."""
-        ...
-
-    def wait(self) -> None:
-        """Return when all queued copies are done."""
-        ...
-
-
 class Buffer:
     """Room for one tensor at both ends; it grows to the largest that ever came."""
 
-    def __init__(self, memory: Memory, dtype: str) -> None:
-        self._memory = memory
-        self._dtype = np.dtype(dtype)
-        self._bytes: Array = np.empty(0, np.uint8)
-        self._block: Block | None = None
-        self.array: Array = self._bytes
-
-    @property
-    def address(self) -> int:
-        """Where the tensor is on the device."""
-        return self._block.address if self._block else 0
+    def __init__(self, gpu: Gpu, dtype: str) -> None:
+        self._dtype = dtype
+        self.host, self.device = PinnedMemory(gpu), DeviceMemory(gpu)
+        self.array: Array = np.empty(0, dtype)
 
     def fit_host(self, shape: Sequence[int]) -> None:
         """Make `array` a view of this shape on the host's end."""
-        num_bytes = prod(shape) * self._dtype.itemsize
-        if num_bytes > len(self._bytes):
-            self.array = self._bytes = np.empty(0, np.uint8)  # what is too small goes before more is asked for
-            self._block = None
-            self._bytes = self._memory.host(num_bytes)
-        self.array = self._bytes[:num_bytes].view(self._dtype).reshape(shape)
+        self.array = self.array[:0]  # what it shows may go
+        self.host.reserve(prod(shape) * np.dtype(self._dtype).itemsize)
+        self.array = self.host.view(tuple(shape), self._dtype)
 
     def fit(self, shape: Sequence[int]) -> None:
         """The same, and have as much on the device."""
         self.fit_host(shape)
-        if self._block is None:
-            self._block = self._memory.on_device(max(len(self._bytes), 1))
+        self.device.reserve(self.array.nbytes)
+
+    def free(self) -> None:
+        """Give all of it back."""
+        self.array = np.empty(0, self._dtype)
+        self.device.free()
+        self.host.free()
 
 
-class Bound:
+class Lent(DeviceMemory):
+    """What ONNX Runtime allocated in a run; it frees it."""
+
+    def __init__(self, gpu: Gpu, address: int, num_bytes: int) -> None:
+        super().__init__(gpu)
+        self.address, self.num_bytes = address, num_bytes
+
+
+class Slot:
     """Buffers for every tensor and a binding over them, for one batch at a time."""
 
-    def __init__(
-        self, session: ort.InferenceSession, memory: Memory, inputs: Specs, outputs: Specs, graph_id: int = NO_GRAPH
-    ) -> None:
-        self._binding = session.io_binding()
-        self._memory = memory
-        self._inputs, self._outputs = inputs, outputs
+    def __init__(self, slots: "Slots", stream: Stream, graph_id: int = NO_GRAPH) -> None:
+        self._gpu, self._device = slots.gpu, slots.device
+        self._inputs, self._outputs = slots.inputs, slots.outputs
+        self._stream = stream
+        self._compute = slots.compute
+        self._binding = slots.session.io_binding()
         self._graph_id = graph_id
         self._options = ort.RunOptions()
         self._options.add_run_config_entry(GRAPH_ID, str(graph_id))
-        self._forget()
+        specs = (*self._inputs, *self._outputs)
+        self._buffers = {spec.name: Buffer(self._gpu, spec.dtype) for spec in specs}
+        for buffer in self._buffers.values():
+            slots.freeing.callback(buffer.free)
+        self._shapes: list[tuple[int, ...]] = []
+        self._unknown: set[str] = set()
+
+    def run(self, batch: Tensors) -> Tensors:
+        """Copy a batch in, compute it, and give copies of the outputs."""
+        try:
+            return self._run(batch)
+        except BaseException:
+            with suppress(RuntimeFailed):  # this one's cause came before; a lost device is noted by it
+                self._stream.wait()  # memory that is still copied cannot be freed
+            if self._graph_id == NO_GRAPH:  # a captured graph goes on using its addresses
+                self._forget()  # perhaps there was too little memory
+            raise
 
     def _forget(self) -> None:
         self._binding.clear_binding_inputs()
         self._binding.clear_binding_outputs()
-        self._buffers = {spec.name: Buffer(self._memory, spec.dtype) for spec in (*self._inputs, *self._outputs)}
-        self._shapes: list[tuple[int, ...]] = []
-        self._unknown: set[str] = set()
+        self._shapes = []
+        for buffer in self._buffers.values():
+            buffer.free()
 
-    def run(self, batch: Tensors, compute: Compute) -> Tensors:
-        """Copy a batch in, compute it, and give copies of the outputs."""
-        try:
-            return self._run(batch, compute)
-        except BaseException:
-            if self._graph_id == NO_GRAPH:  # a captured graph goes on using its addresses
-                self._forget()  # gives its memory back: perhaps there was too little
-            raise
-
-    def _run(self, batch: Tensors, compute: Compute) -> Tensors:
+    def _run(self, batch: Tensors) -> Tensors:
         shapes = [batch[spec.name].shape for spec in self._inputs]
         if shapes != self._shapes:
             self._bind(batch)
@@ -133,11 +109,11 @@ class Bound:
         for spec in self._inputs:
             buffer = self._buffers[spec.name]
             np.copyto(buffer.array, batch[spec.name])
-            self._memory.upload(buffer.array, buffer.address)
+            self._stream.copy_in(buffer.device, buffer.host, buffer.array.nbytes)
         for name in self._unknown:  # anew for each run: the last one's memory has the last one's size
             self._leave_open(name)
-        self._memory.wait()
-        compute(self._binding, self._options)
+        self._stream.wait()
+        self._compute(self._binding, self._options)
         return self._taken()
 
     def _bind(self, batch: Tensors) -> None:
@@ -156,20 +132,21 @@ class Bound:
     def _bind_one(self, bind: Callable[..., None], spec: TensorSpec, shape: tuple[int, ...]) -> None:
         buffer = self._buffers[spec.name]
         buffer.fit(shape)
-        bind(spec.name, self._memory.device, self._memory.index, np.dtype(spec.dtype), shape, buffer.address)
+        bind(spec.name, self._device, self._gpu.index, np.dtype(spec.dtype), shape, buffer.device.address)
 
     def _leave_open(self, name: str) -> None:
-        self._binding.bind_output(name, self._memory.device, self._memory.index)
+        self._binding.bind_output(name, self._device, self._gpu.index)
 
     def _taken(self) -> Tensors:
         found = dict(zip((spec.name for spec in self._outputs), self._binding.get_outputs(), strict=True))
-        for name, buffer in ((name, self._buffers[name]) for name in found):
-            address = buffer.address
+        for name, value in found.items():
+            buffer = self._buffers[name]
+            source = buffer.device
             if name in self._unknown:
-                buffer.fit_host(found[name].shape())
-                address = found[name].data_ptr()
-            self._memory.download(address, buffer.array)
-        self._memory.wait()
+                buffer.fit_host(value.shape())
+                source = Lent(self._gpu, value.data_ptr(), buffer.array.nbytes)
+            self._stream.copy_out(buffer.host, source, buffer.array.nbytes)
+        self._stream.wait()
         return {name: self._buffers[name].array.copy() for name in found}
 
 
@@ -179,39 +156,49 @@ class Slots:
     def __init__(
         self,
         session: ort.InferenceSession,
-        memories: Sequence[Memory],
-        inputs: Specs,
-        outputs: Specs,
+        gpu: Gpu,
+        specs: tuple[Specs, Specs],
+        num_slots: int,
         compute: Compute | None = None,
+        device: str = "cuda",
     ) -> None:
-        self._session = session
-        self._inputs, self._outputs = inputs, outputs
-        self._compute: Compute = compute or session.run_with_iobinding
-        self._memories = memories
-        self._bound = [Bound(session, memory, inputs, outputs) for memory in memories]
-        self._captured: list[dict[int, Bound]] = [{} for _ in memories]
+        self.session = session
+        self.gpu = gpu
+        self.device = device
+        """Where ONNX Runtime takes the memory to be."""
+        self.inputs, self.outputs = specs
+        self.compute: Compute = compute or session.run_with_iobinding
+        self.freeing = ExitStack()
+        weakref.finalize(self, _free, gpu, self.freeing)
+        gpu.use()
+        self._streams = [Stream(gpu) for _ in range(num_slots)]
+        for stream in self._streams:
+            self.freeing.callback(stream.free)
+        self._plain = [Slot(self, stream) for stream in self._streams]
+        self._captured: list[dict[int, Slot]] = [{} for _ in self._streams]
         self._free: LifoQueue[int] = LifoQueue()  # the last one used has its memory warm
-        for number in range(len(memories)):
+        for number in range(num_slots):
             self._free.put(number)
 
     def run(self, batch: Tensors) -> Tensors:
         """Compute one batch; by its captured graph, where its size has one.
 
         Raises:
-            RuntimeFailed: the batch is not what the graph takes. Whatever the engine raises comes as it is.
+            RuntimeFailed: the batch is not what the graph takes, or CUDA failed. Whatever ONNX Runtime raises comes as
+                it is.
         """
         self._check(batch)
         number = self._free.get()
         try:
-            bound = self._captured[number].get(len(batch[self._inputs[0].name]), self._bound[number])
-            return bound.run(batch, self._compute)
+            self.gpu.use()
+            return self._captured[number].get(_num_rows(self.inputs, batch), self._plain[number]).run(batch)
         finally:
             self._free.put(number)
 
     def _check(self, batch: Tensors) -> None:
-        if batch.keys() != {spec.name for spec in self._inputs}:
-            raise RuntimeFailed(f"its inputs are {_names(batch)}, the graph takes {', '.join(map(str, self._inputs))}")
-        for spec in self._inputs:
+        if batch.keys() != {spec.name for spec in self.inputs}:
+            raise RuntimeFailed(f"its inputs are {_names(batch)}, the graph takes {', '.join(map(str, self.inputs))}")
+        for spec in self.inputs:
             problem = spec.mismatch(batch[spec.name])
             if problem:
                 raise RuntimeFailed(problem)
@@ -220,16 +207,27 @@ class Slots:
         """Capture a graph of each size in every slot, and hold its replay to a run without one; before any `run`.
 
         Raises:
-            RuntimeFailed: a replay gave other answers. Whatever the engine raises comes as it is.
+            RuntimeFailed: a replay gave other answers, or CUDA failed. Whatever ONNX Runtime raises comes as it is.
         """
-        graph_ids = iter(range(1, len(batch_sizes) * len(self._memories) + 1))
-        for memory, plain, captured in zip(self._memories, self._bound, self._captured, strict=True):
+        self.gpu.use()
+        graph_ids = iter(range(1, len(batch_sizes) * len(self._streams) + 1))
+        for stream, plain, captured in zip(self._streams, self._plain, self._captured, strict=True):
             for num_rows in batch_sizes:
-                bound = Bound(self._session, memory, self._inputs, self._outputs, next(graph_ids))
-                bound.run(_filled(self._inputs, num_rows, 0), self._compute)  # ONNX Runtime warms up and captures here
-                ones = _filled(self._inputs, num_rows, 1)
-                _hold_to(plain.run(ones, self._compute), bound.run(ones, self._compute), num_rows)
-                captured[num_rows] = bound
+                slot = Slot(self, stream, next(graph_ids))
+                slot.run(_filled(self.inputs, num_rows, 0))  # ONNX Runtime warms up and captures here
+                ones = _filled(self.inputs, num_rows, 1)
+                _hold_to(plain.run(ones), slot.run(ones), num_rows)
+                captured[num_rows] = slot
+
+
+def _free(gpu: Gpu, freeing: ExitStack) -> None:
+    with gpu.borrowed():
+        freeing.close()
+
+
+def _num_rows(inputs: Specs, batch: Tensors) -> int:
+    shape = batch[inputs[0].name].shape
+    return shape[0] if shape else 0
 
 
 def can_capture(inputs: Specs, outputs: Specs) -> bool:

@@ -22,7 +22,6 @@ import ctypes
 import io
 import logging
 import re
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
@@ -32,9 +31,9 @@ import onnxruntime as ort
 from bundle.errors import DeviceLost, RuntimeFailed
 from bundle.tensors import Tensors
 from runtime.capture_gate import GATE
-from runtime.cuda_memory import CudaMemory, cudart
+from runtime.cuda import Gpu
 from runtime.device_errors import failure
-from runtime.devices import device_info
+from runtime.devices import cudart
 from runtime.ort import ERRORS_ONLY, open_session, require_provider, specs_of
 from runtime.ort_binding import Compute, Slots, can_capture
 from runtime.runtime import Placement
@@ -42,6 +41,8 @@ from runtime.runtime import Placement
 log = logging.getLogger("modelyard.runtime")
 
 PROVIDER: Final = "CUDAExecutionProvider"
+BOUND_TO: Final = "cuda"
+"""Where ONNX Runtime takes bound memory to be."""
 DRIVER: Final = "libcuda.so.1"
 INSTALL: Final = "install CUDA's libraries with pip install 'modelyard[gpu]'"
 GIVE_DRIVER: Final = (
@@ -52,58 +53,58 @@ WITH_WEIGHTS: Final = re.compile(r".*(Conv|MatMul|Gemm|Attention|LSTM|GRU|RNN)")
 """Operators that are worth a GPU; on the CPU they would be the whole time of a batch."""
 
 
-def open_on_gpu(path: Path, placement: Placement) -> tuple[Any, Callable[[Tensors], Tensors]]:
-    """A session on the GPU of a placement, and how a batch is computed with it.
+class OnGpu:
+    """A session on the GPU of a placement."""
 
-    Raises:
-        OutOfMemory: the weights do not fit; a larger `memory_bytes` or another GPU may hold them.
-        RuntimeFailed: libraries, driver or GPU are missing, or the graph would not run on it; the message says what
-            to do.
-    """
-    require_gpu(placement)
-    if placement.graph_batches:
+    def __init__(self, path: Path, placement: Placement) -> None:
+        """Load it, with CUDA graphs where they are wanted and can be had.
+
+        Raises:
+            OutOfMemory: the weights do not fit; a larger `memory_bytes` or another GPU may hold them.
+            DeviceLost: the GPU broke meanwhile.
+            RuntimeFailed: libraries, driver or GPU are missing, or the graph would not run on it; the message says
+                what to do.
+        """
+        require_gpu(placement)
+        self._gpu = Gpu(cudart(), placement.index)
+        slots = self._with_graphs(path, placement) if placement.graph_batches else None
+        if slots is None:
+            with GATE.beside_others():
+                slots = self._open(path, placement, graphs=False)
+        self._slots = slots
+        self.session = slots.session
+
+    def run(self, batch: Tensors) -> Tensors:
+        """Compute one batch."""
+        with GATE.beside_others():
+            return self._slots.run(batch)
+
+    @property
+    def lost(self) -> str:
+        """Why nothing on this GPU answers again; it was asked when a batch failed."""
+        return self._gpu.lost
+
+    def _with_graphs(self, path: Path, placement: Placement) -> Slots | None:
         try:
-            return _with_graphs(path, placement)
+            with GATE.beside_others():
+                slots = self._open(path, placement, graphs=True)
+            if not can_capture(slots.inputs, slots.outputs):
+                raise RuntimeFailed("more than the batch has a size of its own")
+            with GATE.alone():
+                slots.capture(placement.graph_batches)
         except Exception as cause:
-            refused = failure("no CUDA graphs", cause)
+            refused = failure(f"{path}: CUDA graphs cannot be captured on {placement}", cause)
             if isinstance(refused, DeviceLost):
                 raise refused from cause
             log.warning("%s: runs without CUDA graphs on %s: %s", path, placement, cause)
-    with GATE.beside_others():
-        session = _open(path, placement, graphs=False)
-        slots = _slots(session, placement, None)
-    return session, _beside_captures(slots)
+            return None
+        return slots
 
-
-def _with_graphs(path: Path, placement: Placement) -> tuple[Any, Callable[[Tensors], Tensors]]:
-    with GATE.beside_others():
-        session = _open(path, placement, graphs=True)
-        inputs, outputs = specs_of(session)
-        if not can_capture(inputs, outputs):
-            raise RuntimeFailed("more than the batch has a size of its own")
-        slots = _slots(session, placement, one_thread(session.run_with_iobinding))
-    with GATE.alone():
-        slots.capture(placement.graph_batches)
-    return session, _beside_captures(slots)
-
-
-def _open(path: Path, placement: Placement, graphs: bool) -> Any:
-    session = open_session(path, placement, PROVIDER, provider_options(placement, graphs))
-    require_on_gpu(session, path, placement)
-    return session
-
-
-def _slots(session: Any, placement: Placement, compute: Compute | None) -> Slots:
-    memories = [CudaMemory(placement.index, cudart()) for _ in range(max(1, placement.slots))]
-    return Slots(session, memories, *specs_of(session), compute)
-
-
-def _beside_captures(slots: Slots) -> Callable[[Tensors], Tensors]:
-    def compute(batch: Tensors) -> Tensors:
-        with GATE.beside_others():
-            return slots.run(batch)
-
-    return compute
+    def _open(self, path: Path, placement: Placement, graphs: bool) -> Slots:
+        session = open_session(path, placement, PROVIDER, provider_options(placement, graphs))
+        require_on_gpu(session, path, placement)
+        compute = one_thread(session.run_with_iobinding) if graphs else session.run_with_iobinding
+        return Slots(session, self._gpu, specs_of(session), max(1, placement.slots), compute, BOUND_TO)
 
 
 def one_thread(run: Compute) -> Compute:
@@ -146,7 +147,7 @@ def require_gpu(placement: Placement) -> None:
             f"device '{placement}' was asked for, and this machine cannot load {', '.join(missing)}: "
             f"{'; '.join(advice)}; or choose device 'cpu'"
         )
-    device_info(placement)
+    Gpu(cudart(), placement.index)
 
 
 def missing_libraries() -> list[str]:

@@ -9,7 +9,7 @@ import pytest
 
 from bundle.device import DeviceInfo
 from bundle.errors import RuntimeFailed
-from runtime import cuda_memory, devices
+from runtime import devices
 from runtime.cpus import available_cpus
 from runtime.devices import device_info, installed_version, num_gpus
 from runtime.runtime import ON_CPU, Placement
@@ -56,12 +56,12 @@ def test_without_cudas_bindings_there_is_no_gpu(monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize("name", ["cudaGetDeviceCount", "cudaGetDeviceProperties", "cudaSetDevice", "cudaMalloc"])
 def test_the_calls_that_are_made_exist_in_cudas_bindings(name: str) -> None:
     pytest.importorskip("cuda.bindings", reason="looks into CUDA's bindings")
-    assert callable(getattr(cuda_memory.cudart(), name))
+    assert callable(getattr(devices.cudart(), name))
 
 
 def test_the_properties_that_are_read_exist_in_cudas_bindings() -> None:
     pytest.importorskip("cuda.bindings", reason="looks into CUDA's bindings")
-    properties = cuda_memory.cudart().cudaDeviceProp()
+    properties = devices.cudart().cudaDeviceProp()
     assert isinstance(properties.name, bytes)
     assert isinstance(properties.uuid.bytes, bytes)
     assert (properties.major, properties.minor) == (0, 0)

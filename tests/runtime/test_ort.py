@@ -133,12 +133,15 @@ def test_a_refused_batch_does_not_spoil_the_next(runtime: OrtRuntime) -> None:
 
 
 class Broken:
-    """Fails once with the words of an engine, and then again and again."""
+    """A session whose engine fails with these words, one after the other."""
+
+    session = None
+    lost = ""
 
     def __init__(self, *words: str) -> None:
         self._words = list(words)
 
-    def __call__(self, batch: Tensors) -> Tensors:
+    def run(self, batch: Tensors) -> Tensors:
         raise RuntimeError(self._words.pop(0))
 
 
@@ -151,7 +154,7 @@ def test_a_batch_that_memory_does_not_hold_is_told_and_the_next_is_computed(
 ) -> None:
     runtime = OrtRuntime(path)
     with monkeypatch.context() as patch:
-        patch.setattr(runtime, "_compute", Broken("Failed to allocate memory for requested buffer of size 32"))
+        patch.setattr(runtime, "_on", Broken("Failed to allocate memory for requested buffer of size 32"))
         with pytest.raises(OutOfMemory) as caught:
             runtime.run({"x": rows(2)})
     assert str(caught.value).startswith("onnxruntime failed on x: float32 [2, 4]: Failed to allocate memory")
@@ -169,7 +172,7 @@ def test_what_does_not_fit_into_the_hosts_memory_is_out_of_memory(tmp_path: Path
 def test_a_lost_device_is_remembered_with_the_first_cause(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runtime = OrtRuntime(path)
     first = "CUDA failure 700: an illegal memory access was encountered ; GPU=0"
-    monkeypatch.setattr(runtime, "_compute", Broken(first, "nobody asks again"))
+    monkeypatch.setattr(runtime, "_on", Broken(first, "nobody asks again"))
     with pytest.raises(DeviceLost, match="CUDA failure 700"):
         runtime.run({"x": rows(1)})
     assert first in runtime.dead_because
@@ -184,12 +187,13 @@ def test_an_execution_that_failed_is_a_loss_only_where_the_device_says_so(
 ) -> None:
     runtime = OrtRuntime(path)
     words = "CUBLAS failure 13: CUBLAS_STATUS_EXECUTION_FAILED"
-    monkeypatch.setattr(runtime, "_compute", Broken(words, words))
+    broken = Broken(words, words)
+    monkeypatch.setattr(runtime, "_on", broken)
     with pytest.raises(RuntimeFailed, match="EXECUTION_FAILED") as caught:
         runtime.run({"x": rows(1)})
     assert type(caught.value) is RuntimeFailed
     assert runtime.dead_because == ""
-    monkeypatch.setattr(runtime, "_lost", lambda: "the GPU says cudaErrorLaunchFailure")
-    with pytest.raises(DeviceLost, match="EXECUTION_FAILED; the GPU says cudaErrorLaunchFailure"):
+    broken.lost = "cuda:0 is lost to this process: cudaErrorLaunchFailure"
+    with pytest.raises(DeviceLost, match="EXECUTION_FAILED; cuda:0 is lost to this process: cudaErrorLaunchFailure"):
         runtime.run({"x": rows(1)})
     assert "cudaErrorLaunchFailure" in runtime.dead_because

@@ -1,8 +1,8 @@
-"""Slots, their memory and their bindings: ONNX Runtime computes on the CPU, CUDA's memory is imitated."""
+"""Slots, their memory and their bindings: ONNX Runtime computes on the CPU, in the memory of a simulated GPU."""
 
 import gc
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -11,19 +11,26 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from bundle.errors import OutOfMemory, RuntimeFailed
+from bundle.errors import DeviceLost, OutOfMemory, RuntimeFailed
 from bundle.tensors import Array, TensorSpec
+from runtime.cuda import Gpu
 from runtime.ort import specs_of
 from runtime.ort_binding import GRAPH_ID, Compute, Slots, axis_sizes, can_capture, shape_of
-from tests.runtime.imitated_cudart import ImitatedCudart, MemoryOnHost
+from tests.runtime.host_gpu import HostGpu
 from tests.runtime.onnx_graphs import write_doubling, write_positive, write_sum
+from tests.runtime.simulated_cuda import SimulatedCuda
+from tests.runtime.simulated_gpu import HOST, Error
 
-Made = Callable[..., Slots]
+Computing = Callable[[ort.InferenceSession], Compute]
 
 
-@pytest.fixture
-def cudart() -> ImitatedCudart:
-    return ImitatedCudart()
+@pytest.fixture(params=[False, True], ids=["when waited for", "at once"])
+def gpu(request: pytest.FixtureRequest) -> Iterator[HostGpu]:
+    """Its copies are made as late as can be, or by threads of their own; whatever is wrong with them is told."""
+    gpu = HostGpu(threaded=request.param)
+    yield gpu
+    gc.collect()
+    assert gpu.misuses == []
 
 
 def session_of(path: Path) -> ort.InferenceSession:
@@ -32,15 +39,15 @@ def session_of(path: Path) -> ort.InferenceSession:
     return ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
-def slots_of(path: Path, cudart: ImitatedCudart, num_slots: int = 1, compute: Compute | None = None) -> Slots:
+def slots_of(path: Path, gpu: HostGpu, num_slots: int = 1, compute: Computing | None = None) -> Slots:
     session = session_of(path)
-    memories = [MemoryOnHost(0, cudart) for _ in range(num_slots)]
-    return Slots(session, memories, *specs_of(session), compute)
+    there = compute(session) if compute else None
+    return Slots(session, Gpu(SimulatedCuda(gpu), 0), specs_of(session), num_slots, there, "cpu")
 
 
 @pytest.fixture
-def doubling(tmp_path: Path, cudart: ImitatedCudart) -> Slots:
-    return slots_of(write_doubling(tmp_path / "model.onnx"), cudart)
+def doubling(tmp_path: Path, gpu: HostGpu) -> Slots:
+    return slots_of(write_doubling(tmp_path / "model.onnx"), gpu)
 
 
 def rows(num_rows: int, seed: int = 0) -> Array:
@@ -58,9 +65,9 @@ def test_a_batch_without_rows_is_computed(doubling: Slots) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int8", "int32", "int64", "float16", "float32"])
-def test_every_type_of_a_bundle_is_bound(tmp_path: Path, cudart: ImitatedCudart, dtype: str) -> None:
+def test_every_type_of_a_bundle_is_bound(tmp_path: Path, gpu: HostGpu, dtype: str) -> None:
     onnx_type = {"float16": "FLOAT16", "float32": "FLOAT"}.get(dtype, dtype.upper())
-    slots = slots_of(write_doubling(tmp_path / "model.onnx", dtype=onnx_type), cudart)
+    slots = slots_of(write_doubling(tmp_path / "model.onnx", dtype=onnx_type), gpu)
     answer = slots.run({"x": np.full((2, 4), 3, dtype)})["y"]  # type: ignore[arg-type]
     assert answer.dtype == np.dtype(dtype)
     assert (answer == 6).all()
@@ -80,32 +87,32 @@ def test_an_answer_belongs_to_the_caller(doubling: Slots) -> None:
     assert np.array_equal(doubling.run({"x": rows(2, 1)})["y"], kept)
 
 
-def test_memory_is_allocated_once_for_the_largest_batch(doubling: Slots, cudart: ImitatedCudart) -> None:
+def test_memory_is_allocated_once_for_the_largest_batch(doubling: Slots, gpu: HostGpu) -> None:
     doubling.run({"x": rows(8)})
-    allocations = cudart.allocations
+    allocations = len(gpu._blocks)
     for num_rows in (1, 8, 5, 8, 2):
         doubling.run({"x": rows(num_rows)})
-    assert cudart.allocations == allocations == 4  # x and y, at both ends
-    assert sum(block.nbytes for block in cudart.on_device.values()) == 2 * rows(8).nbytes
+    assert len(gpu._blocks) == allocations == 4  # x and y, at both ends
+    assert gpu.live_bytes(0) == gpu.live_bytes(HOST) == 2 * rows(8).nbytes
 
 
-def test_memory_that_grows_leaves_nothing_behind(doubling: Slots, cudart: ImitatedCudart) -> None:
+def test_memory_that_grows_leaves_nothing_behind(doubling: Slots, gpu: HostGpu) -> None:
     for num_rows in (1, 2, 4, 8):
         doubling.run({"x": rows(num_rows)})
-    gc.collect()
-    assert len(cudart.on_device) == len(cudart.pinned) == 2
+    assert gpu.live_bytes(0) == gpu.live_bytes(HOST) == 2 * rows(8).nbytes
 
 
-def test_memory_goes_with_the_slots(tmp_path: Path, cudart: ImitatedCudart) -> None:
-    slots = slots_of(write_doubling(tmp_path / "model.onnx"), cudart, num_slots=2)
+def test_memory_and_streams_go_with_the_slots(tmp_path: Path, gpu: HostGpu) -> None:
+    slots = slots_of(write_doubling(tmp_path / "model.onnx"), gpu, num_slots=2)
     slots.run({"x": rows(8)})
+    assert len(gpu.streams) == 2
     del slots
     gc.collect()
-    assert cudart.on_device == cudart.pinned == {}
+    assert gpu.live_bytes(0) == gpu.live_bytes(HOST) == len(gpu.streams) == 0
 
 
-def test_outputs_whose_size_the_inputs_do_not_tell(tmp_path: Path, cudart: ImitatedCudart) -> None:
-    slots = slots_of(write_positive(tmp_path / "model.onnx"), cudart)
+def test_outputs_whose_size_the_inputs_do_not_tell(tmp_path: Path, gpu: HostGpu) -> None:
+    slots = slots_of(write_positive(tmp_path / "model.onnx"), gpu)
     for seed, num_rows in enumerate((3, 3, 1, 5, 3)):
         x = rows(num_rows, seed)
         answer = slots.run({"x": x})
@@ -114,8 +121,8 @@ def test_outputs_whose_size_the_inputs_do_not_tell(tmp_path: Path, cudart: Imita
         assert np.array_equal(answer["y"], x * 2)
 
 
-def test_several_inputs_and_an_axis_that_is_a_sum(tmp_path: Path, cudart: ImitatedCudart) -> None:
-    slots = slots_of(write_sum(tmp_path / "model.onnx"), cudart)
+def test_several_inputs_and_an_axis_that_is_a_sum(tmp_path: Path, gpu: HostGpu) -> None:
+    slots = slots_of(write_sum(tmp_path / "model.onnx"), gpu)
     for shape in ((2, 3), (1, 7), (2, 3)):
         x, z = np.ones(shape, np.float32), np.full(shape, 2, np.float32)
         answer = slots.run({"z": z, "x": x})
@@ -140,15 +147,15 @@ def test_a_batch_that_does_not_fit_is_refused(doubling: Slots, batch: dict[str, 
     assert np.array_equal(doubling.run({"x": rows(2)})["y"], rows(2) * 2)
 
 
-def test_an_axis_of_two_sizes_is_refused(tmp_path: Path, cudart: ImitatedCudart) -> None:
-    slots = slots_of(write_sum(tmp_path / "model.onnx"), cudart)
+def test_an_axis_of_two_sizes_is_refused(tmp_path: Path, gpu: HostGpu) -> None:
+    slots = slots_of(write_sum(tmp_path / "model.onnx"), gpu)
     with pytest.raises(RuntimeFailed, match="axis 'time' is 4 in 'z' and 3 in another input"):
         slots.run({"x": np.ones((2, 3), np.float32), "z": np.ones((2, 4), np.float32)})
 
 
 @pytest.mark.parametrize("num_slots", [1, 2, 3])
-def test_threads_at_once_each_get_their_own_answer(tmp_path: Path, cudart: ImitatedCudart, num_slots: int) -> None:
-    slots = slots_of(write_doubling(tmp_path / "model.onnx"), cudart, num_slots)
+def test_threads_at_once_each_get_their_own_answer(tmp_path: Path, gpu: HostGpu, num_slots: int) -> None:
+    slots = slots_of(write_doubling(tmp_path / "model.onnx"), gpu, num_slots)
 
     def ask(seed: int) -> bool:
         x = rows(seed % 5 + 1, seed)
@@ -156,35 +163,35 @@ def test_threads_at_once_each_get_their_own_answer(tmp_path: Path, cudart: Imita
 
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(ask, range(300)))
-    assert len(cudart.on_device) <= 2 * num_slots
+    assert gpu.live_bytes(0) <= num_slots * 2 * rows(5).nbytes
 
 
-def test_as_many_batches_are_under_way_as_there_are_slots(tmp_path: Path, cudart: ImitatedCudart) -> None:
-    session = session_of(write_doubling(tmp_path / "model.onnx"))
+def test_as_many_batches_are_under_way_as_there_are_slots(tmp_path: Path, gpu: HostGpu) -> None:
     both_compute = threading.Barrier(2, timeout=30)
 
-    def compute(binding: Any, options: Any) -> None:
-        both_compute.wait()  # breaks unless two batches are here at once
-        session.run_with_iobinding(binding, options)
+    def meeting(session: ort.InferenceSession) -> Compute:
+        def compute(binding: Any, options: Any) -> None:
+            both_compute.wait()  # breaks unless two batches are here at once
+            session.run_with_iobinding(binding, options)
 
-    slots = Slots(session, [MemoryOnHost(0, cudart) for _ in range(2)], *specs_of(session), compute)
+        return compute
+
+    slots = slots_of(write_doubling(tmp_path / "model.onnx"), gpu, 2, meeting)
     with ThreadPoolExecutor(4) as pool:
         answers = list(pool.map(lambda seed: slots.run({"x": rows(2, seed)})["y"], range(8)))
     assert all(np.array_equal(answer, rows(2, seed) * 2) for seed, answer in enumerate(answers))
 
 
-def test_what_does_not_fit_gives_its_memory_back_and_a_smaller_batch_is_computed(tmp_path: Path) -> None:
-    cudart = ImitatedCudart(num_bytes=200)
-    slots = slots_of(write_doubling(tmp_path / "model.onnx"), cudart)
-    with pytest.raises(OutOfMemory, match=r"cudaMalloc: CUDA failure 2: out of memory \(cudaErrorMemoryAllocation\)"):
+def test_what_does_not_fit_gives_its_memory_back_and_a_smaller_batch_is_computed(tmp_path: Path, gpu: HostGpu) -> None:
+    gpu.memory_bytes = 200
+    slots = slots_of(write_doubling(tmp_path / "model.onnx"), gpu)
+    with pytest.raises(OutOfMemory, match="cuda:0 cannot allocate 128 bytes of its memory: cudaErrorMemoryAllocation"):
         slots.run({"x": rows(8)})
-    gc.collect()
-    assert cudart.free_bytes == 200
+    assert gpu.live_bytes(0) == gpu.live_bytes(HOST) == 0
     assert np.array_equal(slots.run({"x": rows(6)})["y"], rows(6) * 2)
 
 
-def test_a_failure_of_the_engine_leaves_the_slot_usable(tmp_path: Path, cudart: ImitatedCudart) -> None:
-    session = session_of(write_doubling(tmp_path / "model.onnx"))
+def breaking_once(session: ort.InferenceSession) -> Compute:
     failures = iter([ValueError("broke once")])
 
     def compute(binding: Any, options: Any) -> None:
@@ -192,10 +199,37 @@ def test_a_failure_of_the_engine_leaves_the_slot_usable(tmp_path: Path, cudart: 
             raise failure
         session.run_with_iobinding(binding, options)
 
-    slots = Slots(session, [MemoryOnHost(0, cudart)], *specs_of(session), compute)
+    return compute
+
+
+def test_a_failure_of_the_engine_leaves_the_slot_usable(tmp_path: Path, gpu: HostGpu) -> None:
+    slots = slots_of(write_doubling(tmp_path / "model.onnx"), gpu, compute=breaking_once)
     with pytest.raises(ValueError, match="broke once"):
         slots.run({"x": rows(2)})
     assert np.array_equal(slots.run({"x": rows(2)})["y"], rows(2) * 2)
+
+
+@pytest.mark.parametrize("step", ["copy in", "copy out"])
+def test_a_gpu_that_breaks_on_the_way_is_lost(doubling: Slots, gpu: HostGpu, step: str) -> None:
+    gpu.break_at(step, Error.cudaErrorIllegalAddress)
+    for _ in range(2):
+        with pytest.raises(DeviceLost, match="cuda:0 is lost to this process: cudaErrorIllegalAddress"):
+            doubling.run({"x": rows(2)})
+    assert "cudaErrorIllegalAddress" in doubling.gpu.lost
+
+
+def test_a_failed_batch_tells_whether_the_gpu_broke(tmp_path: Path, gpu: HostGpu) -> None:
+    def breaking(session: ort.InferenceSession) -> Compute:
+        def compute(binding: Any, options: Any) -> None:
+            gpu.broken[0] = Error.cudaErrorLaunchFailure
+            raise ValueError("CUBLAS_STATUS_EXECUTION_FAILED")
+
+        return compute
+
+    slots = slots_of(write_doubling(tmp_path / "model.onnx"), gpu, compute=breaking)
+    with pytest.raises(ValueError, match="EXECUTION_FAILED"):
+        slots.run({"x": rows(2)})
+    assert "cudaErrorLaunchFailure" in slots.gpu.lost
 
 
 class Captures:
@@ -215,11 +249,11 @@ class Captures:
 
 
 @pytest.fixture
-def captured(tmp_path: Path, cudart: ImitatedCudart) -> tuple[Slots, Captures]:
-    session = session_of(write_doubling(tmp_path / "model.onnx"))
-    captures = Captures(session)
-    slots = Slots(session, [MemoryOnHost(0, cudart) for _ in range(2)], *specs_of(session), captures)
+def captured(tmp_path: Path, gpu: HostGpu) -> tuple[Slots, Captures]:
+    slots = slots_of(write_doubling(tmp_path / "model.onnx"), gpu, 2, Captures)
     slots.capture([1, 4])
+    captures = slots.compute
+    assert isinstance(captures, Captures)
     return slots, captures
 
 
@@ -247,39 +281,36 @@ def test_threads_share_captured_graphs(captured: tuple[Slots, Captures]) -> None
         assert all(pool.map(ask, range(200)))
 
 
-def test_a_replay_that_gives_other_answers_is_refused(tmp_path: Path, cudart: ImitatedCudart) -> None:
-    session = session_of(write_doubling(tmp_path / "model.onnx"))
+def test_a_replay_that_gives_other_answers_is_refused(tmp_path: Path, gpu: HostGpu) -> None:
+    class Stale(Captures):
+        """Replays nothing: what is in the output stays there."""
 
-    def compute(binding: Any, options: Any) -> None:
-        if options.get_run_config_entry(GRAPH_ID) == "-1" or compute.calls == 0:  # type: ignore[attr-defined]
-            session.run_with_iobinding(binding, options)
-        compute.calls += 1  # type: ignore[attr-defined]
+        def __call__(self, binding: Any, options: Any) -> None:
+            if int(options.get_run_config_entry(GRAPH_ID)) not in self.bindings:
+                super().__call__(binding, options)
 
-    compute.calls = 0  # type: ignore[attr-defined]
-    slots = Slots(session, [MemoryOnHost(0, cudart)], *specs_of(session), compute)
+    slots = slots_of(write_doubling(tmp_path / "model.onnx"), gpu, compute=Stale)
     with pytest.raises(RuntimeFailed, match="the captured graph for 2 rows gives another 'y' than a run without it"):
         slots.capture([2])
 
 
-def test_a_failed_replay_keeps_the_addresses_of_its_graph(tmp_path: Path, cudart: ImitatedCudart) -> None:
-    session = session_of(write_doubling(tmp_path / "model.onnx"))
-    captures = Captures(session)
+def test_a_failed_replay_keeps_the_addresses_of_its_graph(tmp_path: Path, gpu: HostGpu) -> None:
     broken = [False]
 
-    def compute(binding: Any, options: Any) -> None:
-        if broken[0]:
-            raise ValueError("broke once")
-        captures(binding, options)
+    class Breaking(Captures):
+        def __call__(self, binding: Any, options: Any) -> None:
+            if broken[0]:
+                raise ValueError("broke once")
+            super().__call__(binding, options)
 
-    slots = Slots(session, [MemoryOnHost(0, cudart)], *specs_of(session), compute)
+    slots = slots_of(write_doubling(tmp_path / "model.onnx"), gpu, compute=Breaking)
     slots.capture([2])
-    before = sorted(cudart.on_device)
+    before = gpu.live_bytes(0)
     broken[0] = True
     with pytest.raises(ValueError, match="broke once"):
         slots.run({"x": rows(2)})
     broken[0] = False
-    gc.collect()
-    assert sorted(cudart.on_device) == before
+    assert gpu.live_bytes(0) == before
     assert np.array_equal(slots.run({"x": rows(2)})["y"], rows(2) * 2)
 
 

@@ -8,6 +8,7 @@ import logging
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -19,13 +20,14 @@ import pytest
 from bundle.errors import DeviceLost, OutOfMemory, RuntimeFailed
 from bundle.tensors import Array
 from runtime import ort_cuda
-from runtime.cuda_memory import CudaMemory, check, loss_of
 from runtime.devices import num_gpus
 from runtime.ort import OrtRuntime, open_session
 from runtime.ort_cuda import DRIVER, missing_libraries, nodes_with_weights_on_cpu, one_thread, provider_options
 from runtime.runtime import ON_CPU, Placement
-from tests.runtime.imitated_cudart import Error, ImitatedCudart, MemoryOnHost
+from tests.runtime.host_gpu import HostGpu
 from tests.runtime.onnx_graphs import write_doubling, write_network, write_sum
+from tests.runtime.simulated_cuda import SimulatedCuda
+from tests.runtime.simulated_gpu import Error
 
 HAS_PROVIDER = "CUDAExecutionProvider" in ort.get_available_providers()
 CUDA = Placement("cuda")
@@ -146,21 +148,22 @@ def test_a_graph_whose_weights_would_stay_on_the_cpu_is_refused(tmp_path: Path) 
 
 
 @pytest.fixture
-def imitated(monkeypatch: pytest.MonkeyPatch) -> ImitatedCudart:
+def simulated(monkeypatch: pytest.MonkeyPatch) -> Iterator[HostGpu]:
     """A GPU whose provider is the CPU's and whose memory is the host's."""
-    cudart = ImitatedCudart()
+    gpu = HostGpu()
     monkeypatch.setattr(ort_cuda, "require_gpu", lambda placement: None)
     monkeypatch.setattr(ort_cuda, "PROVIDER", "CPUExecutionProvider")
+    monkeypatch.setattr(ort_cuda, "BOUND_TO", "cpu")
     monkeypatch.setattr(ort_cuda, "provider_options", lambda placement, graphs: {})
-    monkeypatch.setattr(ort_cuda, "cudart", lambda: cudart)
-    monkeypatch.setattr("runtime.cuda_memory.cudart", lambda: cudart)
-    monkeypatch.setattr(ort_cuda, "CudaMemory", MemoryOnHost)
-    return cudart
+    monkeypatch.setattr(ort_cuda, "cudart", lambda: SimulatedCuda(gpu))
+    yield gpu
+    gc.collect()
+    assert gpu.misuses == []
 
 
 @pytest.mark.parametrize("graph_batches", [(), (1, 4)])
 def test_a_runtime_on_a_gpu_answers_as_one_on_the_cpu(
-    imitated: ImitatedCudart, tmp_path: Path, graph_batches: tuple[int, ...]
+    simulated: HostGpu, tmp_path: Path, graph_batches: tuple[int, ...]
 ) -> None:
     path = write_doubling(tmp_path / "model.onnx")
     on_gpu = OrtRuntime(path, Placement("cuda", slots=2, graph_batches=graph_batches))
@@ -172,7 +175,7 @@ def test_a_runtime_on_a_gpu_answers_as_one_on_the_cpu(
         assert np.array_equal(answer, on_cpu.run({"x": rows(n % 6 + 1, n)})["y"])
 
 
-def test_a_batch_that_does_not_fit_the_graph_is_told_as_on_the_cpu(imitated: ImitatedCudart, tmp_path: Path) -> None:
+def test_a_batch_that_does_not_fit_the_graph_is_told_as_on_the_cpu(simulated: HostGpu, tmp_path: Path) -> None:
     runtime = OrtRuntime(write_doubling(tmp_path / "model.onnx"), CUDA)
     with pytest.raises(
         RuntimeFailed, match=r"onnxruntime failed on x: float32 \[2, 3\]: tensor 'x' has shape \[2, 3\]"
@@ -180,46 +183,40 @@ def test_a_batch_that_does_not_fit_the_graph_is_told_as_on_the_cpu(imitated: Imi
         runtime.run({"x": rows(2)[:, :3]})
 
 
-def test_memory_that_is_used_up_is_told_and_a_smaller_batch_is_computed(
-    imitated: ImitatedCudart, tmp_path: Path
-) -> None:
-    imitated.free_bytes = 200
+def test_memory_that_is_used_up_is_told_and_a_smaller_batch_is_computed(simulated: HostGpu, tmp_path: Path) -> None:
+    simulated.memory_bytes = 200
     runtime = OrtRuntime(write_doubling(tmp_path / "model.onnx"), CUDA)
-    with pytest.raises(OutOfMemory, match=r"onnxruntime failed on x: float32 \[8, 4\]: cudaMalloc: CUDA failure 2"):
+    with pytest.raises(
+        OutOfMemory, match=r"onnxruntime failed on x: float32 \[8, 4\]: cuda:0 cannot allocate 128 bytes"
+    ):
         runtime.run({"x": rows(8)})
     assert runtime.dead_because == ""
     gc.collect()
     assert np.array_equal(runtime.run({"x": rows(4)})["y"], rows(4) * 2)
 
 
-def test_a_gpu_that_breaks_ends_the_runtime_with_the_first_cause(imitated: ImitatedCudart, tmp_path: Path) -> None:
+def test_a_gpu_that_breaks_ends_the_runtime_with_the_first_cause(simulated: HostGpu, tmp_path: Path) -> None:
     runtime = OrtRuntime(write_doubling(tmp_path / "model.onnx"), CUDA)
     runtime.run({"x": rows(2)})
-    imitated.broken = Error.cudaErrorIllegalAddress
-    with pytest.raises(DeviceLost, match="CUDA failure 700: an illegal memory access was encountered"):
+    simulated.break_at("copy in", Error.cudaErrorIllegalAddress)
+    with pytest.raises(DeviceLost, match="cuda:0 is lost to this process: cudaErrorIllegalAddress"):
         runtime.run({"x": rows(2)})
-    imitated.broken = Error.cudaSuccess  # it never does; but even then nobody believes it
-    with pytest.raises(DeviceLost, match=r"cuda:0 is lost to this process: .*CUDA failure 700"):
+    simulated.broken.clear()  # it never heals; but even then nobody believes it
+    with pytest.raises(DeviceLost, match=r"cuda:0 is lost to this process: .*cudaErrorIllegalAddress"):
         runtime.run({"x": rows(2)})
-    assert "CUDA failure 700" in runtime.dead_because
+    assert "cudaErrorIllegalAddress" in runtime.dead_because
 
 
-def test_a_failure_without_a_cause_asks_the_gpu(
-    imitated: ImitatedCudart, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failure_that_says_nothing_asks_the_gpu(simulated: HostGpu, tmp_path: Path) -> None:
     runtime = OrtRuntime(write_doubling(tmp_path / "model.onnx"), CUDA)
-
-    def fails(batch: object) -> None:
-        imitated.broken = Error.cudaErrorIllegalAddress
-        raise RuntimeError("CUDNN failure 5000: CUDNN_STATUS_EXECUTION_FAILED")
-
-    monkeypatch.setattr(runtime, "_compute", fails)
-    with pytest.raises(DeviceLost, match="EXECUTION_FAILED; the GPU says cudaErrorIllegalAddress"):
+    simulated.break_at("copy out", Error.cudaErrorLaunchFailure)
+    with pytest.raises(DeviceLost, match="cudaErrorLaunchFailure"):
         runtime.run({"x": rows(2)})
+    assert "cudaErrorLaunchFailure" in runtime.dead_because
 
 
 def test_a_graph_whose_sizes_vary_runs_without_cuda_graphs_and_says_so_once(
-    imitated: ImitatedCudart, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    simulated: HostGpu, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = write_sum(tmp_path / "model.onnx")
     with caplog.at_level(logging.WARNING, "modelyard.runtime"):
@@ -236,7 +233,7 @@ REFUSAL = (
 
 
 def test_a_graph_that_onnx_runtime_will_not_capture_runs_without(
-    imitated: ImitatedCudart, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    simulated: HostGpu, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     really_open = open_session
 
@@ -253,14 +250,9 @@ def test_a_graph_that_onnx_runtime_will_not_capture_runs_without(
     assert np.array_equal(runtime.run({"x": rows(1)})["y"], rows(1) * 2)
 
 
-def test_a_gpu_that_breaks_while_graphs_are_captured_is_no_reason_to_go_on(
-    imitated: ImitatedCudart, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def breaks(*arguments: object) -> None:
-        raise RuntimeError("CUDA failure 719: unspecified launch failure")
-
-    monkeypatch.setattr(ort_cuda, "_with_graphs", breaks)
-    with pytest.raises(DeviceLost, match="719"):
+def test_a_gpu_that_breaks_while_graphs_are_captured_is_no_reason_to_go_on(simulated: HostGpu, tmp_path: Path) -> None:
+    simulated.break_at("copy in", Error.cudaErrorLaunchFailure)
+    with pytest.raises(DeviceLost, match="cudaErrorLaunchFailure"):
         OrtRuntime(write_doubling(tmp_path / "model.onnx"), Placement("cuda", graph_batches=(1,)))
 
 
@@ -279,23 +271,6 @@ def test_what_fails_on_that_thread_fails_for_the_caller() -> None:
 
     with pytest.raises(ValueError, match="refused"):
         one_thread(fails)(None, None)
-
-
-def test_an_error_of_cuda_says_which_call_and_what() -> None:
-    with pytest.raises(RuntimeFailed) as caught:
-        MemoryOnHost(7, ImitatedCudart())
-    assert str(caught.value) == "cudaSetDevice: CUDA failure 101: invalid device ordinal (cudaErrorInvalidDevice)"
-    assert check(ImitatedCudart(), "cudaMalloc", (Error.cudaSuccess, 5)) == 5
-
-
-def test_a_gpu_is_lost_only_by_an_error_that_sticks() -> None:
-    cudart = ImitatedCudart()
-    assert loss_of(0, cudart) == ""
-    assert loss_of(9, cudart) == ""  # not there, but not lost either
-    cudart.broken = Error.cudaErrorMemoryAllocation
-    assert loss_of(0, cudart) == ""
-    cudart.broken = Error.cudaErrorIllegalAddress
-    assert loss_of(0, cudart) == "the GPU says cudaErrorIllegalAddress"
 
 
 ON_A_GPU = """
@@ -376,8 +351,7 @@ def test_graphs_are_really_captured(network: Path, caplog: pytest.LogCaptureFixt
 @on_a_gpu
 def test_the_provider_has_the_options_it_was_given(network: Path) -> None:
     placement = Placement("cuda", memory_bytes=1 << 30)
-    session, _ = ort_cuda.open_on_gpu(network, placement)
-    told = session.get_provider_options()["CUDAExecutionProvider"]
+    told = ort_cuda.OnGpu(network, placement).session.get_provider_options()["CUDAExecutionProvider"]
     wanted = provider_options(placement, graphs=False)
     assert {name: told[name] for name in wanted} == wanted
 
@@ -392,18 +366,3 @@ def test_a_limit_that_a_batch_exceeds_is_out_of_memory_and_a_smaller_one_is_comp
     assert limited.dead_because == ""
     expected = OrtRuntime(path).run({"x": pictures(4)})["scores"]
     np.testing.assert_allclose(limited.run({"x": pictures(4)})["scores"], expected, atol=1e-5)
-
-
-@pytest.mark.gpu
-@on_a_gpu
-def test_pinned_memory_goes_to_a_gpu_and_back() -> None:
-    from runtime.cuda_memory import cudart
-
-    memory = CudaMemory(0, cudart())
-    there, back = memory.host(1000), memory.host(1000)
-    block = memory.on_device(1000)
-    there[:] = np.arange(1000) % 251
-    memory.upload(there, block.address)
-    memory.download(block.address, back)
-    memory.wait()
-    assert np.array_equal(there, back)
