@@ -46,7 +46,7 @@ BOUND_TO: Final = "cuda"
 DRIVER: Final = "libcuda.so.1"
 INSTALL: Final = "install CUDA's libraries with pip install 'modelyard[gpu]'"
 GIVE_DRIVER: Final = (
-    "libcuda.so.1 is NVIDIA's driver: install r580 or newer, or give the container its GPUs (docker run --gpus all; in "
+    "install NVIDIA's driver (libcuda.so.1), r580 or newer, or give the container its GPUs (docker run --gpus all; in "
     "Kubernetes a limit of nvidia.com/gpu)"
 )
 WITH_WEIGHTS: Final = re.compile(r".*(Conv|MatMul|Gemm|Attention|LSTM|GRU|RNN)")

@@ -96,7 +96,7 @@ def test_a_driver_that_is_missing_is_named_with_both_ways_to_get_it(
         RuntimeFailed, match=r"'cuda:1' was asked for, and this machine cannot load libcuda\.so\.1: "
     ) as it:
         OrtRuntime(tmp_path / "model.onnx", Placement("cuda", index=1))
-    assert "NVIDIA's driver: install r580 or newer, or give the container its GPUs" in str(it.value)
+    assert "install NVIDIA's driver (libcuda.so.1), r580 or newer, or give the container its GPUs" in str(it.value)
     assert "modelyard[gpu]" not in str(it.value)
 
 
