@@ -20,7 +20,7 @@ from bundle.manifest import Manifest, Provenance
 from bundle.preprocess import Prepare, load_preprocess
 from bundle.store import hashes, sha256_of, staging
 from bundle.tasks import TASKS, Task
-from bundle.tensors import Array, Tensors, TensorSpec
+from bundle.tensors import Array, Compute, Tensors, TensorSpec
 from export.artefacts import REFERENCE, REFERENCE_FILE, reference_artefact
 from export.evaluate import Reference
 from export.import_spec import ImportSpec, golden_samples, labelled_samples, read_spec
@@ -30,7 +30,7 @@ from export.onnx_fit import fit
 from export.package import publish
 from export.samples import RawSamples
 from export.tolerance import tolerance
-from training.answers import Compute, answer, record_golden
+from training.answers import answer, record_golden
 from training.checkpoint import code_commit, copy_assets, library_versions
 
 WHAT = "itself only: the file as it came, asked a row at a time; no checkpoint came with it"

@@ -10,6 +10,8 @@ from bundle.evidence import Latency
 from bundle.tensors import Tensors, group_alike, stack
 from runtime.runtime import Runtime
 
+LATENCY_BATCHES = (1, 8, 32)
+"""Batch sizes that are measured, up to the largest that is proven."""
 WARM_UP_RUNS = 3
 MIN_RUNS = 15
 BUDGET_S = 1.0

@@ -19,7 +19,7 @@ from bundle.tasks import TASKS
 from bundle.tensors import Tensors
 from export.artefacts import REFERENCE
 from export.evaluate import Evaluation, Reference, check_evaluation, evaluate
-from export.latency import measure
+from export.latency import LATENCY_BATCHES, measure
 from export.parity import Cases, check_parity, golden_cases, noise_cases
 from export.tolerance import tolerance
 from runtime.cpus import available_cpus
@@ -28,7 +28,6 @@ from runtime.replay import replay
 from runtime.runtime import Placement, Runtime, runtime_class
 from training.results import this_machine
 
-LATENCY_BATCHES = (1, 8, 32)
 MIN_SPEED_UP = 1.05  # what two measurements of one artefact differ by on a busy machine is not a speed-up
 
 
