@@ -151,7 +151,7 @@ def prepare_proof(
     against = f"'{name}' on {device_info(ON_CPU)}, and the golden outputs of "
     cases = [
         golden_cases(golden),
-        Cases(f"golden, against '{name}' on this CPU", rows, expected.run(rows)),
+        Cases("golden", rows, expected.run(rows), f"'{name}' on this CPU"),
         noise_cases(bundle.manifest, golden, expected.run),
     ]
     against += evidence.proven_against if evidence else "its checkpoint"

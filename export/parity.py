@@ -31,6 +31,12 @@ class Cases:
     """What kind of inputs, for messages; "random" ones have a limit of their own."""
     rows: list[Tensors]
     expected: list[Tensors]
+    against: str = ""
+    """Whose outputs, where it is not the bundle's reference."""
+
+    def __str__(self) -> str:
+        """For a message: "golden inputs"."""
+        return f"{self.inputs} inputs{self.against and f' against {self.against}'}"
 
 
 def golden_cases(golden: list[Golden]) -> Cases:
@@ -111,14 +117,14 @@ def _check_shapes(case: Cases, size: int, outputs: list[Tensors]) -> Check:
         for name, want in expected.items()
         if got[name].shape != want.shape
     ]
-    return _held("shapes", f"{case.inputs} inputs, batch {size}", len(wrong), 0, "; ".join(wrong[:3]))
+    return _held("shapes", f"{case}, batch {size}", len(wrong), 0, "; ".join(wrong[:3]))
 
 
 def _check_values(
     task: Task[Any, Any], case: Cases, size: int, outputs: list[Tensors], tolerance: Tolerance
 ) -> list[Check]:
     limit = tolerance.random_atol if case.inputs == RANDOM else tolerance.atol
-    subject = f"{case.inputs} inputs, batch {size}"
+    subject = f"{case}, batch {size}"
     return _hold_worst(task, case.expected, outputs, subject, limit)
 
 
@@ -128,7 +134,7 @@ def _check_batches(
     """A row in a batch equals the same row alone."""
     checks = []
     for size in sorted(outputs)[1:]:
-        subject = f"{case.inputs} inputs, alone against batch {size}"
+        subject = f"{case}, alone against batch {size}"
         checks += _hold_worst(task, outputs[1], outputs[size], subject, tolerance.batch_atol)
     return checks
 
