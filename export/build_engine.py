@@ -18,7 +18,7 @@ from bundle.engines import EngineRecord, engines_folder, plan_path, read_records
 from bundle.errors import BundleError, RuntimeFailed
 from bundle.store import Bundle
 from export.device_proof import Bench, Candidate, Outcome, prepare_proof, prove_candidates, reference_predictor
-from export.engine_profiles import profiles
+from export.engine_profiles import Profile, profiles
 from export.prove_device import TestSplitWanted, built_here, find_held_out, meant_for, say
 from export.tensorrt import BuildOptions, HardwareCompatibility, build_plan
 
@@ -125,7 +125,7 @@ def _candidate(bundle: Bundle, bench: Bench, trt: Any, order: Order, name: str, 
         return Candidate(name, RUNTIME, folder / plan, plan, shared.built_with)
     artefact = bundle.manifest.artefacts[name]
     say(f"'{name}': building an engine for {bench.device}")
-    made = build_plan(trt, bundle.path(artefact), profiles(bundle.manifest), order.options)
+    made = build_plan(trt, bundle.path(artefact), _profiles(bundle), order.options)
     say(f"'{name}': built in {made.built_with['seconds']} s, {len(made.content) / 1e6:.1f} MB")
     try:
         with tempfile.NamedTemporaryFile(dir=folder, prefix=BUILDING, suffix=f".{name}.plan", delete=False) as file:
@@ -133,6 +133,10 @@ def _candidate(bundle: Bundle, bench: Bench, trt: Any, order: Order, name: str, 
     except OSError as cause:
         raise BundleError(f"{folder}: the plan cannot be written: {cause.strerror}") from None
     return Candidate(name, RUNTIME, Path(file.name), plan, made.built_with)
+
+
+def _profiles(bundle: Bundle) -> list[Profile]:
+    return profiles(bundle.manifest.preprocess, bundle.manifest.max_batch_size)
 
 
 def plan_stem(artefact: str, version: str, device: DeviceInfo, level: HardwareCompatibility) -> str:

@@ -10,7 +10,6 @@ from itertools import pairwise
 from typing import Any
 
 from bundle.errors import RuntimeFailed
-from bundle.manifest import Manifest
 from bundle.preprocess import Preprocess
 from bundle.tensors import TensorSpec
 
@@ -37,9 +36,13 @@ Profile = dict[str, tuple[Range, ...]]
 """Input -> the range of each axis."""
 
 
-def profiles(manifest: Manifest) -> list[Profile]:
-    """A profile a band of the batch ladder, each for every length that preprocessing gives."""
-    return [_profile(manifest, batch) for batch in bands(manifest.max_batch_size)]
+def profiles(preprocess: Preprocess, max_batch_size: int) -> list[Profile]:
+    """A profile a band of the batch ladder, each for every length that preprocessing gives.
+
+    Raises:
+        RuntimeFailed: an axis is dynamic for which no sizes are known.
+    """
+    return [_profile(preprocess, batch) for batch in bands(max_batch_size)]
 
 
 def bands(max_batch_size: int) -> list[Range]:
@@ -48,10 +51,10 @@ def bands(max_batch_size: int) -> list[Range]:
     return [Range(below + 1, end, end) for below, end in pairwise(ends)]
 
 
-def _profile(manifest: Manifest, batch: Range) -> Profile:
+def _profile(preprocess: Preprocess, batch: Range) -> Profile:
     return {
-        spec.name: tuple(_axis(manifest.preprocess, spec, size, batch) for size in spec.shape)
-        for spec in manifest.inputs
+        spec.name: tuple(_axis(preprocess, spec, size, batch) for size in spec.shape)
+        for spec in preprocess.input_specs()
     }
 
 

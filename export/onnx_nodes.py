@@ -63,7 +63,7 @@ def _layer(metadata: dict[str, str]) -> str:
     what = classes[-1]
     ours = [one for one in classes if one.startswith(OURS)]
     inside = f", in {ours[-1]}" if ours and ours[-1] != what else ""
-    return f"'{scopes[-1]}' ({what}{inside})"
+    return f"'{scopes[-1] or 'graph'}' ({what}{inside})"
 
 
 def _list(literal: str) -> list[str]:

@@ -10,8 +10,8 @@ pytest.importorskip("onnx", reason="the graphs are made with onnx")
 trt = pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX belongs to the dev extra")
 
 from bundle.errors import RuntimeFailed  # noqa: E402
-from bundle.preprocess import TextTokens  # noqa: E402
-from bundle.store import Bundle  # noqa: E402
+from bundle.preprocess import ImageResize, TextTokens  # noqa: E402
+from bundle.tensors import TensorSpec  # noqa: E402
 from export.engine_profiles import Profile, Range, bands, profiles  # noqa: E402
 from export.onnx_nodes import read_nodes  # noqa: E402
 from export.tensorrt import BuildOptions, build_plan  # noqa: E402
@@ -58,20 +58,24 @@ def test_the_batch_ladder_has_a_band_a_profile(most: int, expected: list[str]) -
     assert covered == list(range(1, most + 1))
 
 
-def test_texts_have_every_length_that_preprocessing_gives(fake_bundle: Bundle) -> None:
+def test_texts_have_every_length_that_preprocessing_gives() -> None:
     spec = TextTokens(vocab_size=28, max_tokens=40, pad_to_multiple=16)
-    manifest = fake_bundle.manifest.model_copy(update={"preprocess": spec, "inputs": spec.input_specs()})
     tokens = Range(16, 40, 40)
-    assert profiles(manifest) == [
+    assert profiles(spec, 4) == [
         {"input_ids": (band, tokens), "attention_mask": (band, tokens)} for band in (Range(1, 1, 1), Range(2, 4, 4))
     ]
 
 
-def test_an_axis_that_nobody_can_size_is_named(fake_bundle: Bundle) -> None:
-    (spec,) = fake_bundle.manifest.inputs
-    stretched = spec.model_copy(update={"shape": ("batch", "height", 8, 3)})
+class AnyHeight(ImageResize):
+    """Pictures of a kind that there is not yet."""
+
+    def input_specs(self) -> tuple[TensorSpec, ...]:
+        return (TensorSpec(name="image", dtype="uint8", shape=("batch", "height", 8, 3)),)
+
+
+def test_an_axis_that_nobody_can_size_is_named() -> None:
     with pytest.raises(RuntimeFailed, match="input 'image' has a dynamic axis 'height'"):
-        profiles(fake_bundle.manifest.model_copy(update={"inputs": (stretched,)}))
+        profiles(AnyHeight(height_px=8, width_px=8), 4)
 
 
 @pytest.mark.parametrize(

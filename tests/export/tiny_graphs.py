@@ -97,7 +97,7 @@ def antialiased() -> ModelProto:
 
 def attention() -> ModelProto:
     form = (FLOAT, ["batch", 2, 6, 8])
-    inputs = {name: form for name in ("q", "k", "v")}
+    inputs = dict.fromkeys(("q", "k", "v"), form)
     return graph([node("Attention", "q k v", "y", "attend")], inputs, outputs={"y": form}, opset=23)
 
 
