@@ -19,7 +19,12 @@ BUDGET_S = 1.0
 
 
 def measure(
-    runtimes: dict[str, Runtime], rows: list[Tensors], batch_sizes: list[int], threads: int = 1
+    runtimes: dict[str, Runtime],
+    rows: list[Tensors],
+    batch_sizes: list[int],
+    threads: int = 1,
+    min_runs: int = MIN_RUNS,
+    budget_s: float = BUDGET_S,
 ) -> dict[str, Latency]:
     """Median milliseconds by artefact and batch size; the commonest shape of `rows` fills a batch.
 
@@ -33,8 +38,8 @@ def measure(
         for runtime in runtimes.values():
             for _ in range(WARM_UP_RUNS):
                 runtime.run(batch)
-        end = time.perf_counter() + BUDGET_S
-        while len(next(iter(times.values()))) < MIN_RUNS or time.perf_counter() < end:
+        end = time.perf_counter() + budget_s
+        while len(next(iter(times.values()))) < min_runs or time.perf_counter() < end:
             for name, runtime in runtimes.items():
                 start = time.perf_counter()
                 runtime.run(batch)

@@ -35,8 +35,13 @@ asyncio.run(main())
 
 ON_THE_NODE = f"""
 import sys
-for name in {BLOCKED!r}:
-    sys.modules[name] = None
+
+class NotInstalled:  # None in sys.modules would do, if tyro did not look there to know whether torch is used
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {BLOCKED!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, NotInstalled())
 from modelyard import main
 main(sys.argv[1:])
 """

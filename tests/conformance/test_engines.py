@@ -46,7 +46,9 @@ def _from_architecture(case: Any) -> Callable[[Path], Made]:
     def make(folder: Path) -> Made:
         line = Line(case, folder)
         specs = line.preprocess.input_specs(), line.meaning.output_specs(line.preprocess)
-        return Made(folder, line.preprocess, make_artefacts(line.graph, folder, case.task_id, *specs, line.rows()))
+        return Made(
+            folder, line.preprocess, make_artefacts(line.graph, folder, case.task_id, *specs, line.rows()).artefacts
+        )
 
     return make
 
@@ -64,7 +66,7 @@ def _sentence_encoder(folder: Path) -> Made:
     rows = [spec.row(rng.integers(0, spec.vocab_size, length).tolist()) for length in (3, 9, 20, 40)]
     inputs = spec.input_specs()
     made = make_artefacts(graph, folder, "sentence-embedding", inputs, outputs.output_specs(spec), rows)
-    return Made(folder, spec, made)
+    return Made(folder, spec, made.artefacts)
 
 
 ONE_WAY = [*cases(every_preprocess=False)]
