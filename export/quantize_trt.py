@@ -15,7 +15,7 @@ import onnx
 from onnxruntime.quantization import QuantType
 
 from bundle.errors import UnusableModel
-from bundle.tensors import Array, Tensors
+from bundle.tensors import Tensors
 from export.flow import constants, name_nodes
 from export.probe import probe
 from export.quantize import fp32_ends, is_transformer, prepared, write_qdq
@@ -69,10 +69,10 @@ def _products(model: onnx.ModelProto, target: Path, calibration: list[Tensors]) 
 def _outliers(model: onnx.ModelProto, names: set[str], calibration: list[Tensors]) -> dict[str, float]:
     """The largest of all numbers that a value takes on the rows, over their root mean square."""
     largest = dict.fromkeys(names, 0.0)
-    squares: dict[str, list[Array]] = {name: [] for name in names}
+    squares: dict[str, list[float]] = {name: [] for name in names}
     for name, value in probe(model, names, calibration):
         largest[name] = max(largest[name], float(np.abs(value).max(initial=0)))
-        squares[name].append(np.mean(np.square(value, dtype=np.float64)))
+        squares[name].append(float(np.mean(np.square(value, dtype=np.float64))))
     return {name: largest[name] / max(float(np.sqrt(np.mean(squares[name]))), 1e-12) for name in names}
 
 
