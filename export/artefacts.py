@@ -93,6 +93,6 @@ def derive(reference: Artefact, folder: Path, task: str, calibration: list[Tenso
             precision=one.precision,
             device=one.device,
             made=made,
-            atol=tolerance(task, one.precision).atol,
+            atol=tolerance(task, name).atol,
         )
     return Made(artefacts, tuple(left_out))
