@@ -196,7 +196,7 @@ def _load(proof: Proof, candidate: Candidate) -> Runtime:
 def _checks(proof: Proof, candidate: Candidate, runtime: Runtime) -> list[Check]:
     manifest = proof.bundle.manifest
     artefact = manifest.artefacts[candidate.artefact]
-    limits = tolerance(manifest.task, artefact.precision)
+    limits = tolerance(manifest.task, candidate.artefact)
     checks = check_parity(runtime, manifest, proof.cases, limits)
     predictor = join(proof.bundle, runtime)
     replay(predictor, proof.golden, artefact.atol)
