@@ -24,6 +24,16 @@ COMMANDS = {
         "serving",
         "show a bundle's manifest, artefacts and evidence: BUNDLE",
     ),
+    "build-engine": (
+        "export.device_commands:build_engine_command",
+        "tensorrt",
+        "build TensorRT engines on the GPU that will serve, and prove them there: BUNDLE",
+    ),
+    "prove": (
+        "export.device_commands:prove_command",
+        "serving",
+        "prove a bundle's artefacts on the device at hand: BUNDLE [--device cpu|cuda]",
+    ),
     "serve": ("serving.commands:serve_command", "serving", "answer over HTTP: REPOSITORY [--host --port ...]"),
     "key": ("serving.key_command:key_command", "serving", "make an API key, and its line for the file of keys: NAME"),
 }

@@ -43,9 +43,16 @@ def _table(manifest: Manifest) -> str:
     ]
     for name, artefact in manifest.artefacts.items():
         default = ", served by default" if name == manifest.default_artefact else ""
-        lines += ["", f"{name} ({artefact.file}{default}): {artefact.made}", *_evidence(artefact)]
+        lines += ["", f"{name} ({artefact.file}{default}): {artefact.made}", *_device(artefact), *_evidence(artefact)]
     lines += ["", *(f"left out: {one.artefact}: {one.reason}" for one in manifest.left_out)]
     return "\n".join(lines).rstrip()
+
+
+def _device(artefact: Artefact) -> list[str]:
+    """What it was made for; nothing where it is for any."""
+    if artefact.device == "cuda":
+        return ["  for GPUs (cuda); to be proven on the device: modelyard prove; what follows was seen on a CPU"]
+    return [f"  for {artefact.device}"] if artefact.device != "any" else []
 
 
 def _evidence(artefact: Artefact) -> list[str]:

@@ -15,6 +15,9 @@ Array = NDArray[Any]
 Tensors = dict[str, Array]
 """Arrays by tensor name. A *row* has no batch axis, a *batch* has it first; the surrounding names say which."""
 
+Compute = Callable[[list[Tensors]], list[Tensors]]
+"""Rows of inputs -> rows of outputs, in order; of a checkpoint or of an engine."""
+
 DType = Literal["bool", "uint8", "int8", "int32", "int64", "float16", "float32"]
 
 

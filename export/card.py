@@ -42,16 +42,29 @@ def _artefacts(manifest: Manifest) -> str:
     sizes = sorted({size for artefact in manifest.artefacts.values() for size in _latency(artefact)})
     header = " | ".join(f"ms, batch {size}" for size in sizes)
     lines = [
-        f"| artefact | file | made | {header} | test metric | checkpoint |",
-        "|---|---|---|" + "---|" * (len(sizes) + 2),
+        f"| artefact | file | for | made | {header} | test metric | checkpoint |",
+        "|---|---|---|---|" + "---|" * (len(sizes) + 2),
     ]
     for name, artefact in manifest.artefacts.items():
         latency = " | ".join(f"{_latency(artefact).get(size, float('nan')):.3g}" for size in sizes)
         default = " (default)" if name == manifest.default_artefact else ""
         figures = artefact.evidence.metric if artefact.evidence else {}
         metric = " | ".join(f"{value:.4f}" for value in figures.values())
-        lines.append(f"| {name}{default} | {artefact.file} | {artefact.made} | {latency} | {metric} |")
-    return "\n".join(lines)
+        lines.append(
+            f"| {name}{default} | {artefact.file} | {artefact.device} | {artefact.made} | {latency} | {metric} |"
+        )
+    return "\n".join([*lines, *_for_gpus(manifest)])
+
+
+def _for_gpus(manifest: Manifest) -> list[str]:
+    names = [f"**{name}**" for name, artefact in manifest.artefacts.items() if artefact.device == "cuda"]
+    if not names:
+        return []
+    return [
+        "",
+        f"{' and '.join(names)}: to be proven on the device that serves (`modelyard prove`). All figures here, "
+        "times too, were seen on a CPU, which only rehearses what a GPU computes.",
+    ]
 
 
 def _latency(artefact: Artefact) -> dict[int, float]:

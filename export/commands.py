@@ -5,8 +5,15 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from bundle.device import DeviceKind
 from bundle.errors import RunError
+from export.artefacts import ALL_DEVICES
 from export.package import export_run
+
+Devices = Annotated[
+    tuple[DeviceKind, ...],
+    tyro.conf.arg(help="what artefacts are made for besides fp32: cpu (int8), cuda (fp16, int8-trt)"),
+]
 
 
 def export_command(arguments: list[str]) -> None:
@@ -26,6 +33,7 @@ def _export(
     repository: Path = Path("models"),
     name: str | None = None,
     max_batch_size: Annotated[int, tyro.conf.arg(help="largest batch that is proven")] = 32,
+    devices: Devices = ALL_DEVICES,
 ) -> None:
     """Make the next version of a bundle from a finished run, with proof. The last line printed is its folder.
 
@@ -34,7 +42,7 @@ def _export(
         repository: folder of bundles, <repository>/<name>/<version>
         name: the model's name; the run's if none is given
     """
-    print(export_run(run, repository, name, max_batch_size))
+    print(export_run(run, repository, name, max_batch_size, devices))
 
 
 def _import_hf(
@@ -46,6 +54,7 @@ def _import_hf(
     max_tokens: int | None = None,
     samples: Path | None = None,
     max_batch_size: Annotated[int, tyro.conf.arg(help="largest batch that is proven")] = 32,
+    devices: Devices = ALL_DEVICES,
 ) -> None:
     """Make a bundle from a transformers folder, proven against its PyTorch model. The last line printed is its folder.
 
@@ -61,7 +70,7 @@ def _import_hf(
         from export.import_hf import import_hf
     except ModuleNotFoundError as cause:
         raise RunError(f"module '{cause.name}' is not installed; pip install 'modelyard[huggingface]'") from None
-    print(import_hf(folder, task, repository, name, max_tokens, samples, max_batch_size))
+    print(import_hf(folder, task, repository, name, max_tokens, samples, max_batch_size, devices))
 
 
 def _import_onnx(
@@ -71,6 +80,7 @@ def _import_onnx(
     repository: Path = Path("models"),
     name: str | None = None,
     max_batch_size: Annotated[int, tyro.conf.arg(help="largest batch that is proven")] = 32,
+    devices: Devices = ALL_DEVICES,
 ) -> None:
     """Make a bundle from an ONNX file, proven against itself only. The last line printed is its folder.
 
@@ -82,4 +92,4 @@ def _import_onnx(
     """
     from export.import_onnx import import_onnx
 
-    print(import_onnx(file, spec, repository, name, max_batch_size))
+    print(import_onnx(file, spec, repository, name, max_batch_size, devices))

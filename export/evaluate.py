@@ -13,8 +13,9 @@ from bundle.errors import ParityError
 from bundle.evidence import Check
 from bundle.preprocess import Prepare
 from bundle.tasks import Task
+from bundle.tensors import Compute
 from export.tolerance import Tolerance
-from training.answers import Compute, answer
+from training.answers import answer
 from training.data import Samples
 
 

@@ -8,9 +8,8 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from bundle.tensors import Tensors
+from bundle.tensors import Compute, Tensors
 from export.hf_folder import Pooling
-from training.answers import Compute
 
 Pool = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """Hidden states [batch, tokens, dim] and mask [batch, tokens] -> vectors [batch, dim]."""

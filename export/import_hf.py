@@ -6,6 +6,7 @@ its weights are never unpickled, and nothing is downloaded.
 
 import inspect
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -20,15 +21,16 @@ os.environ["HF_HUB_OFFLINE"] = "1"  # the library reads it when it is imported
 
 import transformers
 
+from bundle.device import DeviceKind
 from bundle.errors import BundleError, UnusableModel
-from bundle.manifest import Artefact, Manifest, Provenance
+from bundle.manifest import Manifest, Provenance
 from bundle.preprocess import Limits, Prepare, TextTokens, load_preprocess
 from bundle.spec import problems
 from bundle.store import hashes, staging
 from bundle.tasks import TASKS, Decode
 from bundle.tasks.classification import ClassificationDecode
 from bundle.tasks.sentence_embedding import SentenceEmbeddingDecode
-from export.artefacts import REFERENCE, make_artefacts
+from export.artefacts import ALL_DEVICES, REFERENCE, Made, make_artefacts
 from export.evaluate import Reference
 from export.hf_folder import HfFolder, read_hf_folder
 from export.hf_graph import SentenceEncoder, TextClassifier, unpadded
@@ -67,8 +69,9 @@ def import_hf(
     max_tokens: int | None = None,
     samples: Path | None = None,
     max_batch_size: int = 32,
+    devices: Sequence[DeviceKind] = ALL_DEVICES,
 ) -> Path:
-    """Import, prove and publish; returns the new bundle's folder.
+    """Import, prove and publish; returns the new bundle's folder. Artefacts are made for these devices.
 
     `samples` is a file with one text a line to prove it on; where it is None, texts of ours are used.
 
@@ -92,7 +95,8 @@ def import_hf(
         say(f"asking {WHAT} for its answers to {len(texts)} texts")
         texts = texts.answered([likeness.part(one) for one in answer(texts, prepare, compute, task)])
         golden = record_golden(staged, texts, prepare, compute, task)
-        say("exporting to ONNX, and quantising to int8")
+        say(f"exporting to ONNX, and making artefacts for {' and '.join(devices) or 'no other device'}")
+        made = _artefacts(model, staged, task_id, prepare, devices)
         draft = Manifest(
             name=name,
             version=1,
@@ -102,7 +106,8 @@ def import_hf(
             preprocess=model.preprocess,
             decode=model.decode,
             max_batch_size=max_batch_size,
-            artefacts=_artefacts(model, staged, task_id, prepare),
+            artefacts=made.artefacts,
+            left_out=made.left_out,
             default_artefact=REFERENCE,
             golden=golden,
             reference={},
@@ -217,13 +222,13 @@ def _check_tokens(model: _Model, prepare: Prepare, texts: RawSamples) -> None:
                 )
 
 
-def _artefacts(model: _Model, staged: Path, task_id: str, prepare: Prepare) -> dict[str, Artefact]:
+def _artefacts(model: _Model, staged: Path, task_id: str, prepare: Prepare, devices: Sequence[DeviceKind]) -> Made:
     """Calibrated on texts of ours always: those that it is proven on stay unseen, where their owner brought them."""
     texts = our_texts()
     rows = [one.tensors for one in prepare_all(texts, range(len(texts)), prepare)]
     inputs, outputs = model.preprocess.input_specs(), TASKS[task_id](model.decode).output_specs(model.preprocess)
     try:
-        return make_artefacts(model.module, staged, task_id, inputs, outputs, rows)
+        return make_artefacts(model.module, staged, task_id, inputs, outputs, rows, devices)
     except torch.onnx.OnnxExporterError as cause:
         raise UnusableModel(f"{model.source.path}: torch cannot export it to ONNX: {cause}") from cause
 

@@ -15,13 +15,14 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
+from bundle.device import DeviceKind
 from bundle.errors import BundleError, ParityError, RuntimeFailed, UnusableModel
 from bundle.manifest import Manifest, Provenance
 from bundle.preprocess import Prepare, load_preprocess
 from bundle.store import hashes, sha256_of, staging
 from bundle.tasks import TASKS, Task
-from bundle.tensors import Array, Tensors, TensorSpec
-from export.artefacts import REFERENCE, REFERENCE_FILE, reference_artefact
+from bundle.tensors import Array, Compute, Tensors, TensorSpec
+from export.artefacts import ALL_DEVICES, REFERENCE, REFERENCE_FILE, Made, derive, reference_artefact
 from export.evaluate import Reference
 from export.import_spec import ImportSpec, golden_samples, labelled_samples, read_spec
 from export.onnx_ends import float_input, normalise, put_before, put_behind, softmax
@@ -30,7 +31,7 @@ from export.onnx_fit import fit
 from export.package import publish
 from export.samples import RawSamples
 from export.tolerance import tolerance
-from training.answers import Compute, answer, record_golden
+from training.answers import answer, prepare_all, record_golden
 from training.checkpoint import code_commit, copy_assets, library_versions
 
 WHAT = "itself only: the file as it came, asked a row at a time; no checkpoint came with it"
@@ -56,9 +57,16 @@ class _Given:
 
 
 def import_onnx(
-    file: Path, spec_file: Path, repository: Path, name: str | None = None, max_batch_size: int = 32
+    file: Path,
+    spec_file: Path,
+    repository: Path,
+    name: str | None = None,
+    max_batch_size: int = 32,
+    devices: Sequence[DeviceKind] = ALL_DEVICES,
 ) -> Path:
-    """Import, prove and publish; returns the new bundle's folder.
+    """Import, prove and publish; returns the new bundle's folder. fp16 is made of it where "cuda" is among the devices.
+
+    int8 is not: its scales are found on many rows that the model was trained on, and here are a few golden samples.
 
     Raises:
         UnusableModel: the file or the spec is not one that can be imported. DataError: a sample cannot be read.
@@ -75,6 +83,9 @@ def import_onnx(
         compute = _as_it_came(given)
         samples = golden_samples(spec, given.folder)
         golden = record_golden(staged, samples, prepare, compute, task)
+        made = _artefacts(
+            given, staged, [one.tensors for one in prepare_all(samples, range(len(samples)), prepare)], devices
+        )
         judged, score, metric_name = _judged(given, samples.answered(answer(samples, prepare, compute, task)))
         draft = Manifest(
             name=name,
@@ -85,7 +96,8 @@ def import_onnx(
             preprocess=spec.preprocess,
             decode=spec.decode,
             max_batch_size=max_batch_size,
-            artefacts={REFERENCE: reference_artefact(spec.task, f"by its owner: {file.name}, {_made(given.model)}")},
+            artefacts=made.artefacts,
+            left_out=made.left_out,
             default_artefact=REFERENCE,
             golden=golden,
             reference={},
@@ -104,6 +116,11 @@ def _read(file: Path, spec_file: Path) -> _Given:
     task = TASKS[spec.task](spec.decode)
     inputs, outputs = spec.preprocess.input_specs(), task.output_specs(spec.preprocess)
     return _Given(file, spec_file.parent, spec, read_onnx(file), task, inputs, outputs)
+
+
+def _artefacts(given: _Given, staged: Path, rows: list[Tensors], devices: Sequence[DeviceKind]) -> Made:
+    reference = reference_artefact(given.spec.task, f"by its owner: {given.file.name}, {_made(given.model)}")
+    return derive(reference, staged, given.spec.task, rows, ["fp16"] if "cuda" in devices else [])
 
 
 def _prepare(given: _Given, staged: Path) -> Prepare:

@@ -10,6 +10,8 @@ from bundle.evidence import Latency
 from bundle.tensors import Tensors, group_alike, stack
 from runtime.runtime import Runtime
 
+LATENCY_BATCHES = (1, 8, 32)
+"""Batch sizes that are measured, up to the largest that is proven."""
 WARM_UP_RUNS = 3
 MIN_RUNS = 15
 BUDGET_S = 1.0
@@ -17,7 +19,12 @@ BUDGET_S = 1.0
 
 
 def measure(
-    runtimes: dict[str, Runtime], rows: list[Tensors], batch_sizes: list[int], threads: int = 1
+    runtimes: dict[str, Runtime],
+    rows: list[Tensors],
+    batch_sizes: list[int],
+    threads: int = 1,
+    min_runs: int = MIN_RUNS,
+    budget_s: float = BUDGET_S,
 ) -> dict[str, Latency]:
     """Median milliseconds by artefact and batch size; the commonest shape of `rows` fills a batch.
 
@@ -31,8 +38,8 @@ def measure(
         for runtime in runtimes.values():
             for _ in range(WARM_UP_RUNS):
                 runtime.run(batch)
-        end = time.perf_counter() + BUDGET_S
-        while len(next(iter(times.values()))) < MIN_RUNS or time.perf_counter() < end:
+        end = time.perf_counter() + budget_s
+        while len(next(iter(times.values()))) < min_runs or time.perf_counter() < end:
             for name, runtime in runtimes.items():
                 start = time.perf_counter()
                 runtime.run(batch)

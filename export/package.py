@@ -4,15 +4,17 @@ Knows every part of export and joins them in one visible place.
 """
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
+from bundle.device import DeviceKind
 from bundle.errors import DataError, RunError
 from bundle.manifest import Manifest, Provenance
 from bundle.preprocess import load_preprocess
 from bundle.store import commit, hashes, staging
 from bundle.tasks import TASKS as MEANINGS
 from bundle.tensors import Tensors
-from export.artefacts import REFERENCE, make_artefacts
+from export.artefacts import ALL_DEVICES, REFERENCE, make_artefacts
 from export.card import model_card
 from export.evaluate import Reference
 from export.prove import prove, say
@@ -26,8 +28,14 @@ from training.tasks import training_task
 NUM_CALIBRATION = 512
 
 
-def export_run(run: Path, repository: Path, name: str | None = None, max_batch_size: int = 32) -> Path:
-    """Export, prove and publish; returns the new bundle's folder.
+def export_run(
+    run: Path,
+    repository: Path,
+    name: str | None = None,
+    max_batch_size: int = 32,
+    devices: Sequence[DeviceKind] = ALL_DEVICES,
+) -> Path:
+    """Export, prove and publish; returns the new bundle's folder. Artefacts are made for these devices.
 
     Raises:
         RunError: not a finished run, or a batch of none. DataError: the data is not what the run was trained on.
@@ -43,8 +51,8 @@ def export_run(run: Path, repository: Path, name: str | None = None, max_batch_s
     with staging(repository, name) as folder:
         copy_assets(checkpoint.config.preprocess, run, folder)
         shutil.copytree(run / "golden", folder / "golden")
-        say("exporting to ONNX, and quantising to int8")
-        draft = _draft(checkpoint, graph, splits, name, folder, max_batch_size)
+        say(f"exporting to ONNX, and making artefacts for {' and '.join(devices) or 'no other device'}")
+        draft = _draft(checkpoint, graph, splits, name, folder, max_batch_size, devices)
         return publish(folder, repository, draft, _reference(checkpoint, graph, splits), _describe(checkpoint))
 
 
@@ -56,13 +64,20 @@ def publish(folder: Path, repository: Path, draft: Manifest, reference: Referenc
 
 
 def _draft(
-    checkpoint: Checkpoint, graph: Graph, splits: Splits, name: str, folder: Path, max_batch_size: int
+    checkpoint: Checkpoint,
+    graph: Graph,
+    splits: Splits,
+    name: str,
+    folder: Path,
+    max_batch_size: int,
+    devices: Sequence[DeviceKind],
 ) -> Manifest:
     """Make every artefact, unproven."""
     config = checkpoint.config
     inputs = config.preprocess.input_specs()
     outputs = MEANINGS[config.task](checkpoint.decode).output_specs(config.preprocess)
-    artefacts = make_artefacts(graph, folder, config.task, inputs, outputs, _calibration(checkpoint, splits, folder))
+    calibration = _calibration(checkpoint, splits, folder)
+    made = make_artefacts(graph, folder, config.task, inputs, outputs, calibration, devices)
     return Manifest(
         name=name,
         version=1,
@@ -72,7 +87,8 @@ def _draft(
         preprocess=config.preprocess,
         decode=checkpoint.decode,
         max_batch_size=max_batch_size,
-        artefacts=artefacts,
+        artefacts=made.artefacts,
+        left_out=made.left_out,
         default_artefact=REFERENCE,
         golden=checkpoint.golden,
         reference={},

@@ -9,51 +9,71 @@ quantiser. Knows nothing of proof.
 
 import tempfile
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import onnx
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from bundle.tensors import Array, Tensors, group_alike, stack
+from export.flow import numeric_ends
 from export.quantize_tokens import quantize_tokens
 
 CALIBRATION_BATCH = 32
 QUANTIZED_OPS = ("Conv", "Gemm", "MatMul")
 """Ops whose weights and inputs become int8; with them the ops between (Relu, MaxPool ...) pass int8 through."""
 
-Names = Callable[[onnx.NodeProto], Iterable[str]]
-
 
 def quantize(source: Path, target: Path, calibration: list[Tensors]) -> str:
     """Write the int8 artefact and say how it was made; `calibration` holds rows as the graph takes them."""
-    if _is_transformer(onnx.load(source).graph):
+    if is_transformer(onnx.load(source).graph):
         return quantize_tokens(source, target, calibration)
     return quantize_statically(source, target, calibration)
 
 
 def quantize_statically(source: Path, target: Path, calibration: list[Tensors]) -> str:
-    """Fixed scales, found on the calibration rows."""
-    with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        prepared = Path(scratch) / "prepared.onnx"
-        # The exporter wrote every shape; the symbolic inference fails on TopK and on two dynamic axes.
-        quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
-        quantize_static(
-            str(prepared),
-            str(target),
-            _Batches(calibration),
-            quant_format=QuantFormat.QDQ,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            per_channel=True,
-            nodes_to_exclude=_numeric_ends(prepared),
-        )
+    """Fixed scales, found on the calibration rows; the numeric ends stay fp32."""
+    model = prepared(onnx.load(source))
+    write_qdq(model, target, calibration, activation_type=QuantType.QUInt8, nodes_to_exclude=fp32_ends(model))
     return f"static QDQ, U8S8 a channel, calibrated on {len(calibration)} training samples"
 
 
-def _is_transformer(graph: onnx.GraphProto) -> bool:
+def prepared(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The same graph as the quantiser wants it; nodes may be joined and renamed."""
+    with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        source, target = Path(scratch) / "model.onnx", Path(scratch) / "prepared.onnx"
+        onnx.save(model, source)
+        # The exporter wrote every shape; the symbolic inference fails on TopK and on two dynamic axes.
+        quant_pre_process(str(source), str(target), skip_symbolic_shape=True)
+        return onnx.load(target)
+
+
+def write_qdq(model: onnx.ModelProto, target: Path, calibration: list[Tensors], **options: Any) -> None:
+    """Quantise with a scale for every value, and one for every channel of weights; `options` are onnxruntime's."""
+    with tempfile.TemporaryDirectory() as scratch, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        source = Path(scratch) / "prepared.onnx"
+        onnx.save(model, source)
+        quantize_static(
+            str(source),
+            str(target),
+            _Batches(calibration),
+            quant_format=QuantFormat.QDQ,
+            weight_type=QuantType.QInt8,
+            per_channel=True,
+            **options,
+        )
+
+
+def fp32_ends(model: onnx.ModelProto) -> list[str]:
+    """Nodes before the first and behind the last op that becomes int8."""
+    return sorted(numeric_ends(list(model.graph.node), lambda node: node.op_type in QUANTIZED_OPS))
+
+
+def is_transformer(graph: onnx.GraphProto) -> bool:
     """Embeddings, and products of activations with each other as attention has them; no convolutions."""
     ops = {node.op_type for node in graph.node}
     weights = {weight.name for weight in graph.initializer}
@@ -75,25 +95,3 @@ def _split(calibration: list[Tensors]) -> Iterator[Tensors]:
     for alike in group_alike(calibration):
         for start in range(0, len(alike), CALIBRATION_BATCH):
             yield stack([calibration[i] for i in alike[start : start + CALIBRATION_BATCH]])
-
-
-def _numeric_ends(path: Path) -> list[str]:
-    """Nodes that no op with weights leads to, or that lead to none: normalisation and the tail, kept fp32.
-
-    By the flow of data, not by the order of the list: the branches of a head end one after the other.
-    """
-    nodes = list(onnx.load(path).graph.node)
-    fed = _reached(nodes, lambda node: node.input, lambda node: node.output)
-    feeding = _reached(nodes[::-1], lambda node: node.output, lambda node: node.input)
-    return [node.name for node in nodes if node.name not in fed & feeding]
-
-
-def _reached(nodes: list[onnx.NodeProto], ends: Names, goes_on: Names) -> set[str]:
-    """Names of the ops with weights and of all that one of them leads to; `nodes` in the order of the walk."""
-    touched: set[str] = set()
-    reached: set[str] = set()
-    for node in nodes:
-        if node.op_type in QUANTIZED_OPS or touched.intersection(ends(node)):
-            touched.update(filter(None, goes_on(node)))  # an input that is left out has an empty name
-            reached.add(node.name)
-    return reached

@@ -2,9 +2,8 @@
 
 onnxruntime's own dynamic quantiser takes one scale for a whole batch, so an answer would depend on the texts beside it
 (MiniLM, alone against 31 others: cosine down to 0.95). Here every token has its own scale: a row in a batch equals the
-row alone, at the same speed. Channels that are always large are made smaller first, and their weights larger
-(SmoothQuant, Xiao et al. 2022, arXiv:2211.10438), or the one scale of a token would leave little of its other
-channels. Knows the ONNX format. Knows nothing of proof.
+row alone, at the same speed. Channels that are always large are made smaller first (export/smoothing.py), or the one
+scale of a token would leave little of its other channels. Knows the ONNX format. Knows nothing of proof.
 """
 
 from collections.abc import Iterable
@@ -14,20 +13,15 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from bundle.tensors import Array, Tensors, stack
+from bundle.tensors import Array, Tensors
+from export.flow import constants
+from export.smoothing import SMOOTHING, TINY, is_product, smoothing
 
 OPSET = 21  # of QuantizeLinear with a scale a token
 LEVELS = 127
 ZERO_POINT = 128  # CPUs multiply unsigned activations with signed weights fastest
-TINY = 1e-12
-"""Where all is zero there is still a scale."""
-SMOOTHING = 0.6
-"""Share of a channel's size that moves into the weights. MiniLM's lowest cosine to fp32 on 1,000 SST-2 sentences: 0.980
-without, 0.993 at 0.6, 0.992 at 0.7; on every eighth of them: 0.983 at 0.3, 0.991 at 0.5, 0.989 at 0.8."""
-ERRORS_ONLY = 3  # onnxruntime's log severity: what matters is raised
 MIN_TABLE_ROWS = 1000
 """Smaller tables (positions, token types) are not worth a rounding."""
 
@@ -35,22 +29,17 @@ MIN_TABLE_ROWS = 1000
 def quantize_tokens(source: Path, target: Path, calibration: list[Tensors]) -> str:
     """Write the int8 artefact and say how it was made; `calibration` holds rows as the graph takes them."""
     model = onnx.version_converter.convert_version(onnx.load(source), OPSET)
-    weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
-    products = [node for node in model.graph.node if _is_product(node, weights)]
-    largest = _largest_inputs(model, {node.input[0] for node in products}, calibration)
-    graph = _Rewriter(weights, _smoothing(products, weights, largest))
+    weights = constants(model.graph)
+    num_products = sum(is_product(node, weights) for node in model.graph.node)
+    graph = _Rewriter(weights, smoothing(model, weights, calibration))
     for node in list(model.graph.node):
         graph.add(node)
     _replace(model, graph)
     onnx.save(model, target)
     return (
-        f"int8, a scale a token and a column, {len(products)} products; "
+        f"int8, a scale a token and a column, {num_products} products; "
         f"smoothed by {SMOOTHING} on {len(calibration)} samples"
     )
-
-
-def _is_product(node: NodeProto, weights: dict[str, Array]) -> bool:
-    return node.op_type == "MatMul" and node.input[1] in weights and weights[node.input[1]].ndim == 2
 
 
 def _is_table(node: NodeProto, weights: dict[str, Array]) -> bool:
@@ -58,44 +47,6 @@ def _is_table(node: NodeProto, weights: dict[str, Array]) -> bool:
     table = weights.get(node.input[0]) if node.op_type == "Gather" else None
     by_row = all(attribute.i == 0 for attribute in node.attribute if attribute.name == "axis")
     return table is not None and by_row and table.ndim == 2 and len(table) >= MIN_TABLE_ROWS
-
-
-def _largest_inputs(model: onnx.ModelProto, names: set[str], calibration: list[Tensors]) -> dict[str, Array]:
-    """Largest size that each channel of these values takes on the calibration rows."""
-    probe = onnx.ModelProto()
-    probe.CopyFrom(model)
-    wanted = sorted(names)
-    probe.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in wanted)
-    options = ort.SessionOptions()
-    options.log_severity_level = ERRORS_ONLY
-    session = ort.InferenceSession(probe.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    largest: dict[str, Array] = {}
-    for row in calibration:
-        for name, value in zip(wanted, session.run(wanted, stack([row])), strict=True):
-            size = np.abs(value.reshape(-1, value.shape[-1])).max(0)
-            largest[name] = np.maximum(largest.get(name, size), size)
-    return largest
-
-
-def _smoothing(products: list[NodeProto], weights: dict[str, Array], largest: dict[str, Array]) -> dict[str, Array]:
-    """What each channel of a product's input is divided by; weights that several inputs share stay as they are."""
-    inputs_of: dict[str, set[str]] = {}
-    weights_of: dict[str, set[str]] = {}
-    for node in products:
-        inputs_of.setdefault(node.input[1], set()).add(node.input[0])
-        weights_of.setdefault(node.input[0], set()).add(node.input[1])
-    return {
-        name: _divisor(size, [weights[weight] for weight in sorted(weights_of[name])])
-        for name, size in largest.items()
-        if all(len(inputs_of[weight]) == 1 for weight in weights_of[name])
-    }
-
-
-def _divisor(size: Array, matrices: list[Array]) -> Array:
-    """SmoothQuant's equation 4, with a geometric mean of 1."""
-    rows = np.max([np.abs(matrix).max(1) for matrix in matrices], axis=0)
-    logarithms = SMOOTHING * np.log(np.maximum(size, TINY)) - (1 - SMOOTHING) * np.log(np.maximum(rows, TINY))
-    return np.exp(logarithms - logarithms.mean()).astype(np.float32)
 
 
 @dataclass
@@ -118,7 +69,7 @@ class _Rewriter:
 
     def add(self, node: NodeProto) -> None:
         """Take over one node, or what stands for it."""
-        if _is_product(node, self.weights):
+        if is_product(node, self.weights):
             self._product(node)
         elif _is_table(node, self.weights):
             self._table(node)

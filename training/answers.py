@@ -4,7 +4,7 @@ Results, golden samples and the proof of every artefact come from here. Knows a 
 nothing of engines.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import zip_longest
 from pathlib import Path
@@ -18,16 +18,13 @@ from bundle.golden import Golden, write_golden
 from bundle.manifest import GoldenSample
 from bundle.preprocess import Prepare, Prepared, Preprocess
 from bundle.tasks import Task
-from bundle.tensors import Tensors, group_alike, stack, unstack
+from bundle.tensors import Compute, Tensors, group_alike, stack, unstack
 from training.data.prepared import prepare_sample
 from training.data.samples import Samples
 
 NUM_GOLDEN = 16
 FORWARD_BATCH = 64
 CHUNK = 256
-
-Compute = Callable[[list[Tensors]], list[Tensors]]
-"""Rows of inputs -> rows of outputs, in order; of a checkpoint or of an engine."""
 
 
 def checkpoint_compute(graph: nn.Module, output_names: Sequence[str]) -> Compute:

@@ -19,7 +19,8 @@ from bundle.preprocess import Prepare, TextTokens, load_preprocess
 from bundle.spec import problems
 from bundle.tasks import TASKS as MEANINGS
 from bundle.tasks import Decode, Task
-from training.answers import Compute, answer, checkpoint_compute, output_names, record_golden
+from bundle.tensors import Compute
+from training.answers import answer, checkpoint_compute, output_names, record_golden
 from training.checkpoint import Checkpoint, code_commit, library_versions, new_graph, save_checkpoint
 from training.config import TrainConfig
 from training.data.prepared import PreparedSplit

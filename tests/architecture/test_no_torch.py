@@ -33,6 +33,19 @@ async def main():
 asyncio.run(main())
 """
 
+ON_THE_NODE = f"""
+import sys
+
+class NotInstalled:  # None in sys.modules would do, if tyro did not look there to know whether torch is used
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {BLOCKED!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, NotInstalled())
+from modelyard import main
+main(sys.argv[1:])
+"""
+
 HEAVY = ("torch", "lightning", "onnxruntime", "fastapi", "cv2", "numpy", "pydantic", "tokenizers", "transformers")
 
 
@@ -42,6 +55,27 @@ def test_serving_answers_without_torch(tmp_path: Path) -> None:
     done = subprocess.run(command, input=png(), capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()
     assert json.loads(done.stdout)["model"] == "fake"
+
+
+def on_the_node(*arguments: str) -> str:
+    """What a command prints where only what serves is installed."""
+    command = [sys.executable, "-c", ON_THE_NODE, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_an_engine_can_be_built_without_torch() -> None:
+    assert "--hardware-compatibility" in on_the_node("build-engine", "--help")
+
+
+def test_artefacts_are_proven_without_torch(tmp_path: Path) -> None:
+    folder = write_fake_bundle(tmp_path)
+    for split in ("no", "auto"):
+        printed = on_the_node("prove", str(folder), "--device", "cpu", "--test-split", split)
+        record = json.loads(Path(printed.strip()).read_text(encoding="utf-8"))
+        assert record["artefact"] == "fp32"
+    assert "the training extra is not installed" in record["evidence"]["measured_with"]["test_split"]
 
 
 def test_the_command_imports_nothing_heavy_before_it_knows_the_subcommand() -> None:
