@@ -63,6 +63,7 @@ class Choice:
     """One artefact in one engine on one device."""
 
     artefact: str
+    precision: str
     runtime: str
     path: Path
     """The file that the engine loads."""
@@ -141,6 +142,7 @@ def choose(bundle: Bundle, device: DeviceInfo, wanted: Wanted, versions: Version
         path = engines_folder(bundle, wanted.engines) / best.record.file
     return Choice(
         artefact=best.artefact,
+        precision=artefact.precision,
         runtime=best.runtime,
         path=path,
         atol=artefact.atol,
