@@ -1,9 +1,10 @@
 """Several GPUs behind one queue: all are proven, all work, and one that dies is told to whoever starts processes."""
 
 import asyncio
+import os
 import threading
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,20 @@ import pytest
 from bundle.errors import DeviceLost
 from bundle.store import Bundle
 from serving.call import Call
+from serving.fleet import Fleet
 from serving.golden_watch import GoldenWatch
+from serving.oip.grpc_health import NOT_SERVING, SERVING, HealthService
+from serving.oip.messages import HEALTH_MESSAGES
 from serving.placing import placing_of
 from serving.served import ServedModel
 from serving.settings import Settings
+from serving.shared import Place, Shared
 from tests.builders import png
 from tests.engine_records import build, write_gpu_bundle
 from tests.serving.invented_gpus import Machine, two_gpus
 from tests.serving.repositories import POLL_S, TASK, Kept, ask, kept
 from tests.serving.running import started
+from tests.serving.test_fleet import FakeRepository
 from tests.serving.wire import error_of
 
 __all__ = ["two_gpus"]
@@ -220,3 +226,31 @@ async def test_over_http_a_dead_gpu_shows_in_health_and_in_answers(bundle: Bundl
     assert (ready.status_code, ready.json()) == (503, {"live": False, "ready": False, "error": told})
     assert error_of(answer, 503, "device_lost") == "the context is gone"
     assert inferred.status_code == 503
+
+
+async def test_over_grpc_a_dead_gpu_shows_in_health(bundle: Bundle, two_gpus: Machine) -> None:
+    async with serving(bundle, two_gpus) as here:
+        health = HealthService(here.models.not_ready_because, asyncio.Event())
+        asked = HEALTH_MESSAGES["HealthCheckRequest"]()
+        assert (await health.check(asked, Call())).status == SERVING
+        two_gpus.dead[1] = "gone"
+        assert (await health.check(asked, Call())).status == NOT_SERVING
+
+
+async def test_other_workers_hear_of_a_dead_gpu(bundle: Bundle, two_gpus: Machine, tmp_path: Path) -> None:
+    """They share a port, so each of them speaks for all."""
+    shared = Shared(tmp_path / "shared", 2)
+    shared.folder.mkdir()
+    async with serving(bundle, two_gpus) as here, AsyncExitStack() as ending:
+        fleets = []
+        for i in range(2):
+            place = Place(str(shared.folder), i, 2, os.getppid())
+            fleet = Fleet(place, here.models if i else FakeRepository(), lambda: None)
+            await fleet.start(asyncio.sleep(0))
+            ending.push_async_callback(fleet.stop)
+            fleets.append(fleet)
+        await here.until(lambda: not fleets[0].not_ready_because())
+        two_gpus.dead[0] = "gone"
+        told = "worker 2 of 2: model 'fake' version 1 on cuda:0: gone"
+        await here.until(lambda: fleets[0].not_live_because() == told)
+        await here.until(lambda: fleets[0].not_ready_because() == told)
