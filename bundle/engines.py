@@ -93,8 +93,10 @@ def write_record(folder: Path, record: EngineRecord) -> Path:
     """Put a record beside its plan, whole or not at all; returns its path.
 
     Raises:
-        BundleError: the folder cannot be written to.
+        BundleError: the folder cannot be written to, or the record's parts make no file name.
     """
+    if "/" in record.stem or "\0" in record.stem:  # a bundle's maker names its artefacts
+        raise BundleError(f"{folder}: {record.stem!r} cannot be a record's file name")
     return write_document(folder / f"{record.stem}.json", record.sealed())
 
 
@@ -107,10 +109,13 @@ def write_document(path: Path, document: Spec) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(prefix=".", dir=path.parent)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(document.model_dump_json(indent=1) + "\n")
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                file.write(document.model_dump_json(indent=1) + "\n")
+            Path(name).chmod(0o644)
+            Path(name).replace(path)
+        finally:
+            Path(name).unlink(missing_ok=True)
     except OSError as cause:
         raise BundleError(f"{path}: cannot be written: {cause.strerror}; name another folder with --engines") from None
     return path

@@ -1,10 +1,12 @@
 """Which artefact of a bundle runs on this device, in which engine, and why: the fastest whose proof holds here.
 
-On a CPU the proof is the export's (a record of this very CPU goes before it). On a GPU only a record of this GPU and
-this version of the engine counts. Knows manifests, records and figures. Knows nothing of how anything is loaded.
+On a CPU the proof is the export's (a record of this very CPU goes before it). On a GPU a record of this GPU and this
+version of the engine is the proof; without any, the fp32 artefact runs, and this is told as a fallback. Knows
+manifests, records and figures. Knows nothing of how anything is loaded.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -18,6 +20,8 @@ from bundle.store import Bundle
 
 RuntimeWanted = Literal["auto", "onnxruntime", "tensorrt"]
 PrecisionWanted = Literal["auto", "fp32", "fp16", "int8"]
+Versions = Callable[[str], str | None]
+"""Runtime -> its version as it is installed here, or None where it is not."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,14 @@ class Wanted:
             and (not self.require_engine or runtime == "tensorrt")
         )
 
+    def __str__(self) -> str:
+        """For a message."""
+        asked = [f"runtime {self.runtime}"] * (self.runtime != "auto")
+        asked += [f"precision {self.precision}"] * (self.precision != "auto")
+        asked += [f"artefact '{self.artefact}'"] * (self.artefact is not None)
+        asked += ["an engine (--require-engine)"] * self.require_engine
+        return " and ".join(asked) or "any artefact"
+
 
 ANYTHING = Wanted()
 
@@ -51,6 +63,7 @@ class Choice:
     """One artefact in one engine on one device."""
 
     artefact: str
+    precision: str
     runtime: str
     path: Path
     """The file that the engine loads."""
@@ -65,6 +78,19 @@ class Choice:
     """For people: why this one."""
     fell_back: str = ""
     """Why an engine that was wanted, or lies there, is not used; empty when nothing is amiss."""
+    record: EngineRecord | None = None
+    """The proof on this very device, where there is one."""
+    proven_here: tuple[str, ...] = ()
+    """All artefacts that have such a proof."""
+
+    def runs_as(self, other: "Choice") -> bool:
+        """Whether the same file would run in the same way: what is told of it may differ."""
+        return self._run == other._run
+
+    @property
+    def _run(self) -> tuple[object, ...]:
+        plan = self.record.sha256 if self.record else None
+        return self.artefact, self.runtime, self.path, self.device, self.latency, self.parallel, plan
 
 
 @dataclass(frozen=True)
@@ -79,115 +105,165 @@ class _Candidate:
         return f"'{self.artefact}' in {self.runtime}"
 
 
-def choose(bundle: Bundle, device: DeviceInfo, wanted: Wanted, versions: Callable[[str], str | None]) -> Choice:
-    """Choose; `versions` gives the version of a runtime as it is installed here, or None.
+@dataclass(frozen=True)
+class _Records:
+    """What lies there beside the bundle, by what it is worth here."""
+
+    usable: list[EngineRecord]
+    broken: list[str]
+    """What is wrong with those that nobody can use, or that are of this device and yet not usable."""
+    elsewhere: list[str]
+    """Engines of other devices."""
+
+
+def choose(bundle: Bundle, device: DeviceInfo, wanted: Wanted, versions: Versions) -> Choice:
+    """Choose among what is proven for `device`; a proof is of one version of its runtime, which must be installed.
 
     A preference (`runtime`, `precision`) that cannot be had is replaced, and `fell_back` says so.
 
     Raises:
         BundleError: no proven engine although one is required, or the artefact that was named cannot run here.
     """
-    records, amiss = read_records(bundle, wanted.engines)
-    usable: list[EngineRecord] = []
-    for record in records:
-        problem = _unusable(bundle, record, device, wanted, versions)
-        if problem:
-            amiss.append(problem)
-        else:
-            usable.append(record)
-    there = _candidates(bundle, device, wanted, usable)
-    fitting = [one for one in there if wanted.takes(one.artefact, bundle.manifest.artefacts[one.artefact], one.runtime)]
+    records = _sort(bundle, device, wanted, versions)
+    there = _candidates(bundle, device, wanted, records.usable)
+    artefacts = bundle.manifest.artefacts
+    fitting = [one for one in there if wanted.takes(one.artefact, artefacts[one.artefact], one.runtime)]
     if not fitting and (wanted.require_engine or wanted.artefact is not None or not there):
-        raise BundleError(_nothing(bundle, device, wanted, there, amiss))
-    best = _fastest(bundle, fitting or there)
-    if not fitting:
-        fell_back = _nothing(bundle, device, wanted, there, amiss)
-    elif device.kind == "cuda" and best.record is None:
-        fell_back = "; ".join([f"nothing is proven on {device}: run `modelyard prove {bundle.folder}` there", *amiss])
+        raise BundleError(_nothing(bundle, device, wanted, there, records))
+    compared = _comparable(device, fitting or there)
+    best = _fastest(bundle, compared)
+    if fitting:
+        fell_back = _amiss(bundle, device, wanted, best, records)
     else:
-        fell_back = "; ".join(amiss) if device.kind == "cuda" and best.runtime != "tensorrt" != wanted.runtime else ""
-    return _choice(bundle, device, wanted, best, _why(best, fitting or there, device), fell_back)
-
-
-def _unusable(
-    bundle: Bundle,
-    record: EngineRecord,
-    device: DeviceInfo,
-    wanted: Wanted,
-    versions: Callable[[str], str | None],
-) -> str:
-    """Why a record says nothing about this device, or ""."""
-    what = f"'{record.artefact}' in {record.runtime} {record.runtime_version} for {record.device}"
-    installed = versions(record.runtime)
-    if record.device != device:
-        return f"{what} is not used on {device}"
-    if record.runtime_version != installed:
-        return f"{what} is not used with {record.runtime} {installed or '(not installed)'}"
-    if record.file is not None:
-        try:
-            plan_path(engines_folder(bundle, wanted.engines), record)
-        except BundleError as cause:
-            return str(cause)
-    return ""
-
-
-def _candidates(bundle: Bundle, device: DeviceInfo, wanted: Wanted, usable: list[EngineRecord]) -> list[_Candidate]:
-    """What could run here: what is proven here; else on a CPU what the export proved, on a GPU the fp32 artefact."""
-    if usable:
-        return [_Candidate(one.artefact, one.runtime, one.evidence.latency, record=one) for one in usable]
-    artefacts = bundle.manifest.artefacts.items()
-    if device.kind == "cuda":
-        plain = [(name, one) for name, one in artefacts if one.precision == "fp32" and one.device == "any"]
-        return [_Candidate(name, one.runtime, None) for name, one in plain]
-    return [
-        _Candidate(name, one.runtime, one.evidence.latency, one.evidence.parallel)
-        for name, one in artefacts
-        if one.evidence and (one.device != "cuda" or name == wanted.artefact)
-    ]
-
-
-def _fastest(bundle: Bundle, candidates: list[_Candidate]) -> _Candidate:
-    """By the geometric mean over batch sizes; what the export chose, where its figures are all there is."""
-    first = candidates[0]
-    for one in candidates:
-        if one.record is None and one.artefact == bundle.manifest.default_artefact:
-            return one
-    if first.latency is None:
-        return first
-    return max(candidates, key=lambda one: one.latency.speed_up(first.latency) if one.latency and first.latency else 0)
-
-
-def _why(best: _Candidate, others: list[_Candidate], device: DeviceInfo) -> str:
-    if best.latency is None:
-        return "the fp32 artefact, which is held to its golden answers whenever it is loaded"
-    measured = f"proven on {device}" if best.record else "by the export's evidence"
-    if len(others) == 1:
-        return f"the only one of those asked for, {measured}"
-    beaten = ", ".join(
-        f"{best.latency.speed_up(one.latency):.2f}x {one}" for one in others if one is not best and one.latency
-    )
-    return f"the fastest, {measured}: {beaten}"
-
-
-def _nothing(bundle: Bundle, device: DeviceInfo, wanted: Wanted, there: list[_Candidate], amiss: list[str]) -> str:
-    asked = [f"runtime {wanted.runtime}"] * (wanted.runtime != "auto")
-    asked += [f"precision {wanted.precision}"] * (wanted.precision != "auto")
-    asked += [f"artefact '{wanted.artefact}'"] * (wanted.artefact is not None)
-    asked += ["an engine (--require-engine)"] * wanted.require_engine
-    there_is = ", ".join(map(str, there)) or "nothing"
-    advice = f"run `modelyard build-engine {bundle.folder}` or `modelyard prove {bundle.folder}` on it"
-    if device.kind == "cpu":
-        advice = "the others were left out at export, or are for GPUs"
-    problems = "".join(f"; {one}" for one in amiss)
-    return (
-        f"{bundle.folder}: asked for {' and '.join(asked) or 'any artefact'}, and what may run on {device} is "
-        f"{there_is}; {advice}{problems}"
-    )
-
-
-def _choice(bundle: Bundle, device: DeviceInfo, wanted: Wanted, best: _Candidate, why: str, fell_back: str) -> Choice:
-    artefact = bundle.manifest.artefacts[best.artefact]
+        fell_back = _nothing(bundle, device, wanted, there, records)
+    artefact = artefacts[best.artefact]
     path = bundle.path(artefact)
     if best.record is not None and best.record.file is not None:
         path = engines_folder(bundle, wanted.engines) / best.record.file
-    return Choice(best.artefact, best.runtime, path, artefact.atol, device, best.latency, best.parallel, why, fell_back)
+    return Choice(
+        artefact=best.artefact,
+        precision=artefact.precision,
+        runtime=best.runtime,
+        path=path,
+        atol=artefact.atol,
+        device=device,
+        latency=best.latency,
+        parallel=best.parallel,
+        why=_why(best, compared, device),
+        fell_back=fell_back,
+        record=best.record,
+        proven_here=tuple(dict.fromkeys(one.artefact for one in records.usable)),
+    )
+
+
+def _sort(bundle: Bundle, device: DeviceInfo, wanted: Wanted, versions: Versions) -> _Records:
+    records, broken = read_records(bundle, wanted.engines)
+    usable = [one for one in records if one.device == device and one.runtime_version == versions(one.runtime)]
+    for record in list(usable):
+        if record.file is not None:
+            try:
+                plan_path(engines_folder(bundle, wanted.engines), record)
+            except BundleError as cause:
+                usable.remove(record)
+                broken.append(str(cause))
+    known = {(one.artefact, one.runtime) for one in usable}
+    elsewhere = []
+    for record in records:
+        what = f"'{record.artefact}' in {record.runtime} {record.runtime_version} for {record.device}"
+        if record.device != device:
+            elsewhere += [f"{what} is not used on {device}"] * (record.runtime == "tensorrt")
+        elif record.runtime_version != versions(record.runtime) and (record.artefact, record.runtime) not in known:
+            installed = versions(record.runtime) or "(not installed)"
+            broken.append(f"{what} is not used with {record.runtime} {installed}")
+    return _Records(usable, broken, elsewhere)
+
+
+def _candidates(bundle: Bundle, device: DeviceInfo, wanted: Wanted, usable: list[EngineRecord]) -> list[_Candidate]:
+    """What could run here: what is proven here; on a CPU what the export proved too, on a GPU the fp32 artefact."""
+    found = [_Candidate(one.artefact, one.runtime, one.evidence.latency, record=one) for one in usable]
+    proven = {(one.artefact, one.runtime) for one in found}
+    for name, artefact in bundle.manifest.artefacts.items():
+        if (name, artefact.runtime) in proven:
+            continue
+        if device.kind == "cuda":
+            if artefact.precision == "fp32" and artefact.device == "any":
+                found.append(_Candidate(name, artefact.runtime, None))
+        elif artefact.evidence and (artefact.device != "cuda" or name == wanted.artefact):
+            found.append(_Candidate(name, artefact.runtime, artefact.evidence.latency, artefact.evidence.parallel))
+    return found
+
+
+def _comparable(device: DeviceInfo, candidates: list[_Candidate]) -> list[_Candidate]:
+    """On a GPU what is proven there goes before what is not."""
+    proven = [one for one in candidates if one.record is not None]
+    return proven if proven and device.kind == "cuda" else candidates
+
+
+def _fastest(bundle: Bundle, candidates: list[_Candidate]) -> _Candidate:
+    """By the geometric mean over batch sizes; what the export chose, where not all figures are of this machine."""
+    if any(one.record is None for one in candidates):
+        for one in candidates:
+            if one.artefact == bundle.manifest.default_artefact:
+                return one
+    sizes = _common_sizes(candidates)
+    return min(candidates, key=lambda one: _cost(one.latency, sizes))
+
+
+def _common_sizes(candidates: Sequence[_Candidate]) -> set[int]:
+    """Batch sizes that were measured for all."""
+    tables = [set(one.latency.median_ms) for one in candidates if one.latency is not None]
+    return set.intersection(*tables) if tables else set()
+
+
+def _cost(latency: Latency | None, sizes: set[int]) -> float:
+    """Orders candidates: the geometric mean of milliseconds at these sizes; where there are none, of a row at best."""
+    table = latency.median_ms if latency is not None else {}
+    if not table:
+        return math.inf
+    if not sizes:
+        return min(ms / size for size, ms in table.items())
+    return math.exp(sum(math.log(table[size]) for size in sizes) / len(sizes))
+
+
+def _why(best: _Candidate, compared: list[_Candidate], device: DeviceInfo) -> str:
+    if best.latency is None:
+        return f"the fp32 artefact, unproven on {device} but held to its golden answers whenever it is loaded"
+    measured = f"proven on {device}" if best.record else "proven by the export"
+    if len(compared) == 1:
+        return f"the only one that may run here, {measured}"
+    sizes = _common_sizes(compared)
+    beaten = [
+        f"{_cost(one.latency, sizes) / _cost(best.latency, sizes):.2f} times {one}"
+        for one in compared
+        if one is not best and one.latency is not None
+    ]
+    return f"the fastest of those {measured}: {', '.join(beaten)}"
+
+
+def _amiss(bundle: Bundle, device: DeviceInfo, wanted: Wanted, best: _Candidate, records: _Records) -> str:
+    """What a person must know although something that was asked for runs; only of GPUs, where engines are built."""
+    if device.kind == "cpu":
+        return ""
+    found = []
+    if best.record is None:
+        found.append(f"{best} is not proven on {device}: {_run('prove', bundle, wanted)} there")
+    if wanted.runtime != "onnxruntime":
+        found += records.broken
+        has_engine = any(one.runtime == "tensorrt" for one in records.usable)
+        found += [] if has_engine else records.elsewhere
+    return "; ".join(found)
+
+
+def _nothing(bundle: Bundle, device: DeviceInfo, wanted: Wanted, there: list[_Candidate], records: _Records) -> str:
+    there_is = ", ".join(map(str, there)) or "nothing"
+    if device.kind == "cpu":
+        advice = "the others were left out at export, or are for GPUs"
+    else:
+        advice = f"{_run('build-engine', bundle, wanted)} or {_run('prove', bundle, wanted)} there"
+    problems = "".join(f"; {one}" for one in (*records.broken, *records.elsewhere))
+    return f"{bundle.folder}: asked for {wanted}, and what may run on {device} is {there_is}; {advice}{problems}"
+
+
+def _run(command: str, bundle: Bundle, wanted: Wanted) -> str:
+    cache = f" --engines {wanted.engines}" if wanted.engines else ""
+    return f"run `modelyard {command} {bundle.folder}{cache}`"
