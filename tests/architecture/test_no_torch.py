@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.builders import png, write_fake_bundle
 
 BLOCKED = (
@@ -33,6 +35,17 @@ async def main():
 asyncio.run(main())
 """
 
+RUN_WITHOUT = f"""
+import sys
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {BLOCKED!r}:
+            raise ModuleNotFoundError(f"{{name}} is blocked", name=name)
+sys.meta_path.insert(0, Blocked())
+from modelyard import main
+main(sys.argv[1:])
+"""
+
 HEAVY = ("torch", "lightning", "onnxruntime", "fastapi", "cv2", "numpy", "pydantic", "tokenizers", "transformers")
 
 
@@ -42,6 +55,15 @@ def test_serving_answers_without_torch(tmp_path: Path) -> None:
     done = subprocess.run(command, input=png(), capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()
     assert json.loads(done.stdout)["model"] == "fake"
+
+
+@pytest.mark.parametrize("command", ["tune"])
+def test_what_runs_on_a_serving_node_runs_without_torch(command: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", RUN_WITHOUT, command, "--help"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"usage: modelyard {command}")
 
 
 def test_the_command_imports_nothing_heavy_before_it_knows_the_subcommand() -> None:
