@@ -83,6 +83,7 @@ def _scale(axes: Axes, tuning: Tuning) -> None:
         axes.set_ylim(0, 1.12 * max(rates))
     else:
         axes.set_yscale("log")
+        axes.margins(y=0.1)
     if max(p99s) > WIDE_RANGE * min(p99s):
         axes.set_xscale("log")
     for axis in (axes.xaxis, axes.yaxis):

@@ -11,11 +11,13 @@ from bundle.tuning import Point, Tuning
 
 HEADINGS = (
     "", "artefact", "runtime", "batch", "instances", "threads", "rows/s", "batch p50", "batch p99", "request p99",
-    "batches", "",
+    "timed", "",
 )  # fmt: skip
 LEFT = (0, 1, 2, 11)
 """Columns of words; the others are numbers."""
 MARK = "->"
+BUSY = 0.3
+"""A machine with so much load a processor, before tuning began, is busy with something else."""
 
 
 def report(manifest: Manifest, tuning: Tuning) -> str:
@@ -32,6 +34,7 @@ def report(manifest: Manifest, tuning: Tuning) -> str:
             *_table(tuning),
             "",
             *_outcome(tuning),
+            *_busy(tuning),
         ]
     )
 
@@ -83,6 +86,16 @@ def _outcome(tuning: Tuning) -> list[str]:
     ]
 
 
+def _busy(tuning: Tuning) -> list[str]:
+    load, processors = float(tuning.measured_with.get("load_average", 0)), tuning.device.num_cpus
+    if not processors or load < BUSY * processors:
+        return []
+    return [
+        f"the machine was busy (load {load:g} on {processors} processors before the first batch): "
+        "figures of a quiet one will be better"
+    ]
+
+
 def in_service(point: Point, device: DeviceInfo) -> str:
     """What the service does with a point, in words."""
     size = f"batches of at most {point.batch_size}"
@@ -99,6 +112,6 @@ def afterwards(manifest: Manifest, engines: Path | None) -> str:
     """What a person must know to have it in force."""
     flag = f" --engines {engines}" if engines else ""
     return (
-        f"It is read when a model is loaded: start `modelyard serve{flag}`, or POST "
-        f"/v2/repository/models/{manifest.name}/load to one that runs. serving.toml and flags go before it."
+        f"it is read when a model is loaded: start `modelyard serve{flag}`,\n"
+        f"or POST /v2/repository/models/{manifest.name}/load to one that runs; serving.toml and flags go before it"
     )

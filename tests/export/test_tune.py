@@ -84,10 +84,12 @@ def test_figures_are_those_of_the_engine(bundle: Bundle) -> None:
     assert one.num_batches == 4 * 2 * 32  # rounds, callers, and 8 ms until a quarter of a second is over
 
 
-def test_what_cannot_hold_the_limit_is_driven_for_one_round_only(bundle: Bundle) -> None:
-    points = {one.batch_size: one for one in tuned(bundle, batch_sizes=(4, 16), instances=(2,)).tuning.points}
+def test_what_is_far_over_the_limit_is_driven_for_one_round_only(bundle: Bundle) -> None:
+    asked = {"p99_ms": 19, "batch_sizes": (4, 8, 16), "instances": (2,)}
+    points = {one.batch_size: one for one in tuned(bundle, **asked).tuning.points}  # 8, 12 and 20 ms a batch
     assert points[16].num_batches == 2 * 13
     assert points[16].batch_p50_ms == 20
+    assert points[8].num_batches == 4 * 2 * 21
     assert points[4].num_batches == 4 * 2 * 32
 
 
@@ -208,6 +210,13 @@ def test_the_columns_of_the_table_are_aligned(bundle: Bundle) -> None:
     cells = [line[:right].split()[-1] for line in lines[heading + 1 : heading + 4]]
     assert cells == ["2.47", "24,691", "20"]
     assert lines[heading + 2].rstrip().endswith("over")
+
+
+def test_a_machine_that_is_busy_with_something_else_is_told_of(bundle: Bundle) -> None:
+    tuning = tuning_of(bundle)
+    for load, told in (("0.10", False), ("1.90", True)):
+        busy = tuning.model_copy(update={"measured_with": tuning.measured_with | {"load_average": load}})
+        assert ("the machine was busy (load 1.9 on 2 processors" in report(bundle.manifest, busy)) == told
 
 
 def test_the_newest_version_is_tuned_where_none_is_named(bundle: Bundle) -> None:
