@@ -63,6 +63,7 @@ class Choice:
     """One artefact in one engine on one device."""
 
     artefact: str
+    precision: str
     runtime: str
     path: Path
     """The file that the engine loads."""
@@ -163,6 +164,7 @@ def _choice(bundle: Bundle, device: DeviceInfo, wanted: Wanted, one: _Candidate,
         path = engines_folder(bundle, wanted.engines) / one.record.file
     return Choice(
         artefact=one.artefact,
+        precision=artefact.precision,
         runtime=one.runtime,
         path=path,
         atol=artefact.atol,

@@ -15,7 +15,6 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from bundle.preprocess import Limits
-from runtime.runtime import Placement
 from serving import errors, openai, openapi
 from serving.access import Access, require_admin
 from serving.alone import Alone, fleet_of
@@ -34,6 +33,7 @@ from serving.models import models_router
 from serving.oip import infer
 from serving.oip.health import health_router
 from serving.oip.rest import Admin, routers
+from serving.placing import DEVICES, Devices, placing_of
 from serving.repository import ModelRepository
 from serving.served import ServedModel, Serving
 from serving.settings import Settings
@@ -81,15 +81,16 @@ class Parts:
     grpc: "GrpcServer | None"
 
 
-def create_app(settings: Settings, on_loaded: OnLoaded | None = None) -> Application:
+def create_app(settings: Settings, on_loaded: OnLoaded | None = None, devices: Devices = DEVICES) -> Application:
     """The whole service. Models are brought up in the background once it runs; until then it is live, not ready.
 
     `on_loaded` is called, on the event loop, when every model is ready or refused (in every process, by one of them).
+    `devices` says what this machine has.
 
     Raises:
-        BadInput: keys, certificates or tracing that cannot be used.
+        BadInput: keys, certificates or tracing that cannot be used, or settings that contradict each other.
     """
-    parts = _parts(settings, on_loaded)
+    parts = _parts(settings, on_loaded, devices)
     api: FastAPI = FastAPIOffline(
         title="Modelyard",
         version=version("modelyard"),
@@ -106,12 +107,13 @@ def create_app(settings: Settings, on_loaded: OnLoaded | None = None) -> Applica
     return Application(api, front, parts.grpc)
 
 
-def _parts(settings: Settings, on_loaded: OnLoaded | None) -> Parts:
+def _parts(settings: Settings, on_loaded: OnLoaded | None, devices: Devices) -> Parts:
+    placing = placing_of(settings, devices)
     metrics = Metrics(settings.nv_metrics)
     drift = Drift(metrics)
-    lanes = Lanes(settings.own_threads)
+    lanes = Lanes(placing.num_lanes(settings.own_threads))
     serving = Serving(
-        placement=Placement(settings.device),
+        placing=placing,
         limits=Limits(settings.max_input_bytes, settings.max_pixels),
         lanes=lanes,
         metrics=metrics,
@@ -128,6 +130,7 @@ def _parts(settings: Settings, on_loaded: OnLoaded | None) -> Parts:
         metrics,
         settings.poll_s,
         watch if settings.golden_every_s else None,
+        placing.wanted.engines,
     )
     access = Access(settings)
     fleet = fleet_of(models, lambda: on_loaded(models.models) if on_loaded else None)

@@ -25,14 +25,15 @@ from serving.call import Call, now
 from serving.gathering import Gathering
 from serving.lanes import Lanes, Unit
 from serving.policy import Compute, Observer, Policy, run_each
+from serving.shortage import Shortage
 from serving.waiting import Job, Waiting
 
 R = TypeVar("R")
 Finish = Callable[[list[Tensors], list[Prepared]], R]
 """Rows of outputs and what was prepared -> the answer of a request."""
 
-Report = tuple[list[Job[Any]], int, float]
-"""Requests that are whole now, rows of the batch, its seconds."""
+Report = tuple[list[Job[Any]], int, float, int]
+"""Requests that are whole now, rows of the batch, its seconds, and its rows where memory did not hold them."""
 
 LOOK_AGAIN_S = 0.02
 """Of requests whose time is up while a lane has one of their inputs in hand."""
@@ -49,6 +50,7 @@ class Batcher:
         self.in_flight = 0
         """Requests accepted and not yet answered."""
         self.policy = policy
+        self.shortage = Shortage(what, policy.largest)
         self.num_batches = 0
         """Batches that came back; while it grows, waiting is no hang."""
         self._what = what
@@ -73,7 +75,7 @@ class Batcher:
 
     def predicted_wait_s(self) -> float:
         """How long an input that comes now would wait, by what rows cost lately."""
-        return self.queue_depth * self._row_cost_s * self._lanes.num_busy_sources() / self._lanes.number
+        return self.queue_depth * self._row_cost_s * self._lanes.num_busy_sources() / self.policy.instances
 
     def submit(self, call: Call, inputs: Sequence[bytes | Prepared], finish: Finish[R]) -> asyncio.Future[R]:
         """Queue one request's inputs; the future gives what `finish` makes of its rows.
@@ -173,7 +175,8 @@ class Batcher:
             job, i = self._waiting.next_raw()
             job.active += 1
             return lambda: self._prepare_on_lane(job, i)
-        entries = self._waiting.next_batch(-(-self._waiting.num_rows // free_lanes))
+        parts = max(1, self.policy.num_gpus - self._running) if self.policy.num_gpus else free_lanes
+        entries = self._waiting.next_batch(-(-self._waiting.num_rows // parts))
         for job, _ in entries:
             job.active += 1
         self._running += 1
@@ -205,7 +208,7 @@ class Batcher:
 
     def _goes_on(self) -> bool:
         """Whether a row that was just prepared is run at once: batches are of one, and none is before it."""
-        return self.policy.largest == 1 and self._running < self.policy.instances and not self._waiting.num_rows
+        return self.shortage.largest == 1 and self._running < self.policy.instances and not self._waiting.num_rows
 
     def _run_on_lane(self, entries: list[tuple[Job[Any], int]], alone: bool) -> None:
         wanted = []
@@ -250,18 +253,21 @@ class Batcher:
         """Compute a batch and finish the requests that are whole now; on any thread."""
         start = now()
         rows = [job.row(i) for job, i in entries]
-        outputs = run_each(self._compute, rows, alone)
+        outputs, too_large = run_each(self._compute, rows, alone)
         computed = now()
         done = []
         for (job, i), output in zip(entries, outputs, strict=True):
             if job.put(i, output, start, computed):
                 job.conclude()
                 done.append(job)
-        return done, len(rows), computed - start
+        return done, len(rows), computed - start, too_large
 
-    def _deliver(self, done: list[Job[Any]], size: int, compute_s: float) -> None:
+    def _deliver(self, done: list[Job[Any]], size: int, compute_s: float, too_large: int) -> None:
         """Give answers to their callers; on the event loop."""
         self.num_batches += 1
+        if too_large:
+            self._observer.out_of_memory()
+            self.lower(too_large)
         self._observer.batch(size, compute_s)
         self._row_cost_s += COST_MEMORY * (compute_s / size - self._row_cost_s)
         for job in done:
@@ -269,6 +275,13 @@ class Batcher:
                 continue
             self._release(job)
             job.close(job.error)
+
+    def lower(self, too_large: int) -> None:
+        """Form smaller batches than this from now on: the device's memory does not hold it."""
+        largest = self.shortage.met(too_large)
+        with self._lanes.lock:
+            self._waiting.largest = largest
+        self._gathering.largest = largest
 
     def _release(self, job: Job[Any]) -> None:
         self.in_flight -= 1

@@ -6,13 +6,19 @@ other versions, of traffic or of HTTP.
 
 import logging
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
 
-from bundle.errors import ModelyardError
+from bundle.errors import ModelyardError, OutOfMemory
 from bundle.golden import Golden
 from bundle.store import Bundle, open_bundle
+from bundle.tensors import Tensors
+from runtime.choice import Choice
+from runtime.predictor import Predictor
 from runtime.replay import replay
+from serving.engines import ALL_PROCESSORS
 from serving.hands import Hands
 from serving.memory import BLOCKS_APART
 from serving.model_settings import ModelSettings
@@ -22,8 +28,16 @@ from serving.slots import Proven
 Serve = Callable[[Bundle, ModelSettings], ServedModel]
 """Builds the engines and the batcher of a checked bundle."""
 
+
+class Choices(Protocol):
+    """Who is told what was chosen."""
+
+    def model_runs(self, model: str, version: int, choice: Choice) -> None:
+        """What a version that answers runs as."""
+
+
 NUM_FOR_WIDE = 2
-"""Golden samples that the engine with all processors replays; the one that carries the load replays all."""
+"""Golden samples that the engine with all processors replays: it is the same file, only split among more threads."""
 
 log = logging.getLogger("modelyard.serving")
 
@@ -47,21 +61,67 @@ async def bring_up(folder: Path, settings: ModelSettings, serve: Serve, hands: H
 
 def _prove(served: ServedModel, bundle: Bundle) -> Golden:
     samples = bundle.golden()
-    atol = served.choice.atol
-    batch_size = served.policy.largest
-    replay(served.predictor, samples, atol, batch_size, num_alone=1)
-    if served.wide is not None:  # the same file, only split among more threads
-        replay(served.wide, samples[:NUM_FOR_WIDE], atol, batch_size, num_alone=1)
-    for predictor in filter(None, (served.predictor, served.wide)):
-        for size in served.batch_ladder():
-            predictor.run_batch([samples[0].inputs] * size)
-    return _to_ask_again(served, samples[0])
+    while True:
+        try:
+            _replay_and_warm(served, samples)
+            return _to_ask_again(served, samples[0])
+        except OutOfMemory:
+            if served.batcher.shortage.largest == 1:
+                raise
+            served.batcher.lower(served.batcher.shortage.largest)
+
+
+def _replay_and_warm(served: ServedModel, samples: list[Golden]) -> None:
+    """Every engine gives its golden answers and meets every size of batch, in every one of its slots."""
+    batch_size = served.batcher.shortage.largest
+    ladder = [size for size in served.batch_ladder if size < batch_size] + [batch_size]
+    for where, predictor in served.engines.loaded.items():
+        replayed = samples[:NUM_FOR_WIDE] if where == ALL_PROCESSORS else samples
+        replay(predictor, replayed, served.choice.atol, batch_size, num_alone=1)
+        for size in ladder:
+            _warm(predictor, [samples[0].inputs] * size, served.placed.placements[0].slots)
+
+
+def _warm(predictor: Predictor, rows: list[Tensors], slots: int) -> None:
+    if slots == 1:
+        predictor.run_batch(rows)
+        return
+    with ThreadPoolExecutor(slots, thread_name_prefix="modelyard-warm") as side_by_side:
+        list(side_by_side.map(predictor.run_batch, [rows] * slots))
 
 
 def _to_ask_again(served: ServedModel, sample: Golden) -> Golden:
     """The sample with the outputs of this engine on this machine, which are proven now, for what comes later."""
     row = served.predictor.run([served.predictor.prepare(sample.raw).tensors])[0]
     return replace(sample, outputs=row)
+
+
+async def is_served(served: ServedModel, folder: Path, hands: Hands) -> bool:
+    """Whether a folder that was touched still holds the very bundle that is served, and would run as it does.
+
+    An engine may have been built or proven meanwhile. Where nothing changes but what is told of the choice, the model
+    has the new words.
+
+    Raises:
+        ModelyardError: it could not be served as it lies there.
+    """
+    bundle = await hands.prove(open_bundle, folder)
+    if bundle.manifest.digest != served.manifest.digest:
+        return False
+    choice = await hands.prove(served.choose_anew)
+    if not choice.runs_as(served.choice):
+        return False
+    served.choice = choice
+    return True
+
+
+def tell_what_runs(served: ServedModel, metrics: Choices) -> None:
+    """Show what a version runs as; a fallback is never silent."""
+    choice = served.choice
+    metrics.model_runs(served.name, served.version, choice)
+    if choice.fell_back:
+        text = "model '%s' version %d falls back to '%s' in %s: %s"
+        log.warning(text, served.name, served.version, choice.artefact, choice.runtime, choice.fell_back)
 
 
 def why(folder: Path, cause: Exception) -> str:

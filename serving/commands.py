@@ -19,6 +19,7 @@ from serving.endpoints import ENDPOINTS
 from serving.listening import address, listener, uvicorn_config
 from serving.logs import configure
 from serving.memory import few_arenas
+from serving.placing import placing_of
 from serving.settings import Settings
 from serving.shared import Place
 from serving.slots import ModelState
@@ -34,6 +35,7 @@ def serve_command(arguments: list[str]) -> None:
     few_arenas(settings.own_threads)
     configure(settings.log_format, settings.log_level)
     warnings.filterwarnings("ignore", module=r"PIL\.")  # a client's odd picture is answered; it is no news for the log
+    placing_of(settings)  # told once, here, and not by each worker
     place = Place.given()
     if settings.workers > 1 and place is None:
         sys.exit(supervise(settings, arguments))
@@ -70,8 +72,8 @@ def _announce(repository: Path, address: str, models: list[ModelState]) -> None:
         curl = ["curl", "-H", f"Content-Type: {sample.media_type}", "--data-binary", f"@{file}", url]
         if "format=png" in endpoint.example:
             curl += ["--output", f"{model.name}.png"]
+        runs = f"{model.served.choice.artefact} in {model.served.choice.runtime}"
         print(
-            f"\n{model.name} version {model.version} is ready ({model.served.choice.artefact}). Ask it:\n"
-            f"  {shlex.join(curl)}",
+            f"\n{model.name} version {model.version} is ready ({runs}). Ask it:\n  {shlex.join(curl)}",
             flush=True,
         )

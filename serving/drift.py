@@ -70,6 +70,7 @@ class Watch:
         self._predictor = predictor
         self._kind = manifest.preprocess.kind
         self._reference = {name: bins for name, bins in manifest.reference.items() if is_distribution(bins)}
+        # Whichever artefact answers: the reference was made on the test split when the bundle was exported.
         evidence = manifest.artefacts[manifest.default_artefact].evidence
         self._num_reference = evidence.num_test_samples if evidence else 1
         self._mean_gap_s = 1 / samples_a_second if samples_a_second else math.inf

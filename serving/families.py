@@ -16,9 +16,9 @@ ROWS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0)
 BRIGHTNESS = tuple(float(edge) for edge in range(16, 256, 16))
 TOKENS = (8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0)
 
-Mode = Literal["livesum", "livemin", "livemostrecent", "max"]
-"""What a gauge shows where several processes serve: the sum, the least or the newest of those that live, or the most
-of all that ever were."""
+Mode = Literal["livesum", "livemin", "livemax", "livemostrecent", "max"]
+"""What a gauge shows where several processes serve: the sum, the least, the most or the newest of those that live, or
+the most of all that ever were."""
 
 
 FamilyT = TypeVar("FamilyT", Counter, Gauge)
@@ -64,6 +64,7 @@ class Families:
         self.deadline_drops = self._counter("deadline_drops", "Requests dropped: late before compute.", model)
         self.gone_drops = self._counter("client_gone_drops", "Requests dropped: the client left before compute.", model)
         self.golden_failures = self._counter("golden_failures", "Golden inputs answered wrong, or not at all.", model)
+        self.out_of_memory = self._counter("out_of_memory", "Batches that the device's memory did not hold.", model)
         self.load_failures = self._counter("load_failures", "Versions that were refused when they were loaded.", model)
         self.queue_depth = self._gauge("queue_depth", "Inputs that wait for a batch.", "livesum", model)
         self.in_flight = self._gauge("in_flight", "Requests between their head and their answer.", "livesum", model)
@@ -71,6 +72,16 @@ class Families:
     def _versions(self) -> None:
         labels = ("model", "version")
         self.ready = self._gauge("model_ready", "1 where a version answers, 0 where it does not.", "livemin", *labels)
+        self.model_info = self._gauge(
+            *("model_info", "1 for what a version runs as.", "livemax", *labels),
+            *("runtime", "artefact", "precision", "device"),
+        )
+        self.engine_fallback = self._gauge(
+            "engine_fallback",
+            "1 where a version runs as something else than was asked for or built.",
+            "livemax",
+            *labels,
+        )
         self.version_requests = self._counter(
             "version_requests", "Requests for a version, by outcome: success or failure.", *labels, "outcome"
         )

@@ -18,7 +18,7 @@ class Gathering:
 
     def __init__(self, largest: int, max_delay_s: float, run: Callable[[list[Row]], None]) -> None:
         """`run` gets batches of rows of one shape, the most urgent first; `max_delay_s`: how long these may wait."""
-        self._largest = largest
+        self.largest = largest
         self._max_delay_s = max_delay_s
         self._run = run
         self._rows: list[Row] = []
@@ -32,7 +32,7 @@ class Gathering:
     def add(self, job: Job[Any]) -> None:
         """Take all rows of a request."""
         self._rows += [(job, i) for i in range(len(job.inputs))]
-        soon = not self._max_delay_s or len(self._rows) >= self._largest
+        soon = not self._max_delay_s or len(self._rows) >= self.largest
         if self._flush_at is None:
             later = job.loop.call_later
             self._flush_at = job.loop.call_soon(self._flush) if soon else later(self._max_delay_s, self._flush)
@@ -49,8 +49,9 @@ class Gathering:
         rows, self._rows = self._rows, []
         rows.sort(key=_urgency)
         for alike in _by_shape(rows):
-            for start in range(0, len(alike), self._largest):
-                self._run(alike[start : start + self._largest])
+            largest = self.largest  # running one may lower it
+            for start in range(0, len(alike), largest):
+                self._run(alike[start : start + largest])
 
 
 def _nobody(rows: list[Row]) -> None:

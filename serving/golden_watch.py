@@ -118,11 +118,16 @@ async def _ask(proven: Proven) -> str | None:
 
     try:
         while True:
+            largest = served.batcher.shortage.largest
             try:
                 answer = served.batcher.submit(call, [golden.raw], judge)
                 health.queued = True
                 return await answer
             except Overloaded:
+                # A full queue moves on. Where memory is short batches become smaller, and one input alone must fit.
+                if health.queued and largest == 1:
+                    raise
+                health.queued = False
                 await asyncio.sleep(FULL_S)
     except ModelNotReady:
         return None  # another version has taken its place

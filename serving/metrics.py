@@ -18,6 +18,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Exemplar
 
+from runtime.choice import Choice
 from serving.families import SECONDS, Families
 from serving.model_metrics import ModelMetrics
 from serving.nv_metrics import nv_families
@@ -46,6 +47,7 @@ class Metrics:
         self._requests: dict[tuple[str, int], int] = {}
         self._seconds: dict[str, Tally] = {}
         self._exemplars: dict[str, dict[int, Exemplar]] = {}  # route -> bucket -> the newest
+        self._runs: dict[tuple[str, int], tuple[str, ...]] = {}  # what was told of a version last
         self._gauges: dict[str, tuple[int, int]] = {}  # model -> what was pushed last
         self._timer: asyncio.TimerHandle | None = None
 
@@ -70,6 +72,8 @@ class Metrics:
             del self._models[name, version]
             gone.push()
         self.model_ready(name, version, ready=False)
+        self._runs_no_more(name, version)
+        self.families.engine_fallback.labels(name, str(version)).set(0)
         if not MULTIPROCESS:
             self.families.remove_version(name, version)
 
@@ -93,6 +97,22 @@ class Metrics:
     def model_ready(self, model: str, version: int, ready: bool) -> None:
         """Record whether a version answers."""
         self.families.ready.labels(model, str(version)).set(ready)
+
+    def model_runs(self, model: str, version: int, choice: Choice) -> None:
+        """Record what a version runs as, and whether that is a fallback."""
+        self._runs_no_more(model, version)
+        told = (choice.runtime, choice.artefact, choice.precision, choice.device.name)
+        self._runs[model, version] = told
+        self.families.model_info.labels(model, str(version), *told).set(1)
+        self.families.engine_fallback.labels(model, str(version)).set(bool(choice.fell_back))
+
+    def _runs_no_more(self, model: str, version: int) -> None:
+        told = self._runs.pop((model, version), None)
+        if told is None:
+            return
+        self.families.model_info.labels(model, str(version), *told).set(0)
+        if not MULTIPROCESS:
+            self.families.model_info.remove(model, str(version), *told)
 
     def load_failure(self, model: str) -> None:
         """A version was refused when it was loaded."""

@@ -47,7 +47,11 @@ class ModelMetrics:
         self._deadline_drops = Count(families.deadline_drops.labels(name))
         self._gone_drops = Count(families.gone_drops.labels(name))
         self._golden_failures = Count(families.golden_failures.labels(name))
-        self._counts = (self._shed, self._deadline_drops, self._gone_drops, self._golden_failures)
+        self._out_of_memory = Count(families.out_of_memory.labels(name))
+        self._counts = (
+            *(self._shed, self._deadline_drops, self._gone_drops),
+            *(self._golden_failures, self._out_of_memory),
+        )
 
     def join(self, queue: Queue) -> None:
         """Ask this queue for its load from now on, until it leaves or is no more. May be called from any thread."""
@@ -98,6 +102,11 @@ class ModelMetrics:
         """Count inputs that were answered, where `answered` cannot know of them."""
         self._changed = True
         self._instances += number
+
+    def out_of_memory(self) -> None:
+        """The device's memory did not hold a batch."""
+        self._changed = True
+        self._out_of_memory.value += 1
 
     def shed(self) -> None:
         """A request was refused at once: the queue is full."""

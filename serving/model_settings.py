@@ -6,16 +6,19 @@ nothing of how they are used.
 
 import tomllib
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError
 
 from bundle.errors import BundleError
 from bundle.spec import Spec, problems
+from runtime.choice import PrecisionWanted, RuntimeWanted
 
 FILE = "serving.toml"
 
 Layout = Literal["auto", "throughput", "latency"]
+Gpus = tuple[int, ...] | Literal["all"]
+"""Indices of GPUs, as CUDA numbers those that the process may see."""
 
 
 class Latest(Spec):
@@ -52,11 +55,23 @@ class ModelSettings(Spec):
     max_queue: int | None = Field(default=None, ge=1)
     """Inputs that may wait; one more is refused."""
     instances: int | None = Field(default=None, ge=1)
-    """Most batches that run at once; never more than there are processors."""
+    """Most batches that run at once; never more than there are processors, or places on GPUs."""
     threads: int | None = Field(default=None, ge=1)
     """Processors for a batch that has the machine for itself."""
     layout: Layout | None = None
     """throughput: a processor a batch; latency: all processors for one; auto: by load and the latency table."""
+    runtime: RuntimeWanted | None = None
+    """Which engine runs it; auto: the fastest whose proof holds on this device."""
+    precision: PrecisionWanted | None = None
+    """Which precision runs; one that the model lacks is replaced, and that is told."""
+    artefact: str | None = None
+    """Exactly this artefact; the model is refused where it cannot run."""
+    require_engine: bool | None = None
+    """Refuse the model where it has no TensorRT engine for this GPU."""
+    gpus: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] | Literal["all"] | None = None
+    """Which GPUs it is placed on: `[0, 1]` or `"all"`."""
+    gpu_instances: int | None = Field(default=None, ge=1, le=64)
+    """Its batches that are on a GPU at once."""
     timeout_ms: float | None = Field(default=None, gt=0)
     """How long a request may take that does not say so itself."""
     version_policy: VersionPolicy = Latest(latest=1)

@@ -11,9 +11,9 @@ import msgspec
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from bundle.manifest import Manifest
 from serving.endpoints import sentence_embedding
 from serving.repository import ModelRepository
+from serving.served import ServedModel
 from serving.slots import ModelState
 
 Admin = Callable[[Request], object]
@@ -70,16 +70,17 @@ def describe(model: ModelState) -> dict[str, Any]:
     if model.served is None:
         return entry | {"reason": model.reason}
     manifest = model.served.manifest
-    if model.reason:
-        entry["reason"] = model.reason
+    reason = "; ".join(filter(None, (model.reason, model.served.batcher.shortage.remark)))
+    if reason:
+        entry["reason"] = reason
     return entry | {
         "task": manifest.task,
         "labels": getattr(manifest.decode, "labels", ()),
         "decode": manifest.decode.model_dump(mode="json"),
         "input": manifest.preprocess.model_dump(mode="json"),
         "max_batch_size": manifest.max_batch_size,
-        "artefact": manifest.default_artefact,
-        "artefacts": _artefacts(manifest),
+        **_running(model.served),
+        "artefacts": _artefacts(model.served),
         "left_out": {one.artefact: one.reason for one in manifest.left_out},
         "digest": manifest.digest,
     }
@@ -92,11 +93,36 @@ def for_openai(models: list[ModelState]) -> list[dict[str, Any]]:
     return [{"id": name, "object": "model", "created": 0, "owned_by": "modelyard"} for name in names]
 
 
-def _artefacts(manifest: Manifest) -> dict[str, Any]:
+def _running(served: ServedModel) -> dict[str, Any]:
+    """What answers, where, and why that."""
+    choice = served.choice
+    told: dict[str, Any] = {
+        "largest_batch": served.batcher.shortage.largest,
+        "artefact": choice.artefact,
+        "runtime": choice.runtime,
+        "precision": choice.precision,
+        "device": str(choice.device),
+        "why": choice.why,
+    }
+    if choice.fell_back:
+        told["fell_back"] = choice.fell_back
+    if choice.record is not None and choice.record.file is not None:
+        told["engine"] = choice.record.file
+    if served.placed.is_gpu:
+        told["gpus"] = [one.index for one in served.placed.placements]
+        told["instances"] = served.policy.instances
+    return told
+
+
+def _artefacts(served: ServedModel) -> dict[str, Any]:
+    """Those that the bundle has evidence for; what is made for a GPU has to be proven there too."""
+    manifest, proven_here = served.manifest, served.choice.proven_here
     return {
         name: {
             "runtime": artefact.runtime,
             "precision": artefact.precision,
+            "device": artefact.device,
+            **({"to_be_proven_on": "cuda"} if artefact.device == "cuda" and name not in proven_here else {}),
             "proven_against": artefact.evidence.proven_against,
             "metric": {artefact.evidence.metric_name: artefact.evidence.metric},
             "num_test_samples": artefact.evidence.num_test_samples,

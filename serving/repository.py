@@ -45,18 +45,23 @@ class ModelRepository:
         metrics: RepositoryMetrics,
         poll_s: float = 0.0,
         golden: GoldenWatch | None = None,
+        engines: Path | None = None,
     ) -> None:
-        """`poll_s`: how often the folder is looked at, 0 for never; `golden`: how models are asked while they run."""
+        """`poll_s`: how often the folder is looked at, 0 for never; `golden`: how models are asked while they run;
+        `engines`: a cache of engines outside of it.
+        """
         self._folder = folder
+        self._engines = engines
         self._metrics = metrics
         self._hands = Hands(available_cpus())
-        self._yard = Yard(folder, serve, self._hands, metrics, self._publish)
+        self._yard = Yard(folder, serve, self._hands, metrics, self._publish, self._lose_device)
+        self._lost = ""
         self._shelves: dict[str, Shelf] = {}
         self._problem = "the repository has not been read yet"
         self._routes = Routes(problem=self._problem)
         self._starting = True
         self._golden = golden
-        self._watch = Watch(folder, self._hands, self, poll_s) if poll_s else None
+        self._watch = Watch(folder, self._hands, self, poll_s, engines) if poll_s else None
         self._tasks: list[asyncio.Task[None]] = []
 
     # Asked for every request.
@@ -82,13 +87,23 @@ class ModelRepository:
         if self._starting and (self._problem or loading):
             return self._problem or f"loading {', '.join(loading)}"
         if self._routes:
-            return self._golden.not_ready_because(self._answering()) if self._golden else ""
+            wrong = self._golden.not_ready_because(self._answering()) if self._golden else ""
+            return "; ".join(filter(None, (self._dead_because(), wrong)))
         reasons = "; ".join(f"{model.name}: {model.reason}" for model in self._routes.models)
         return reasons or self._problem
 
     def not_live_because(self) -> str:
         """Why the process should be ended, or ""."""
-        return self._golden.not_live_because(self._answering()) if self._golden else ""
+        wrong = self._golden.not_live_because(self._answering()) if self._golden else ""
+        return "; ".join(filter(None, (self._dead_because(), wrong)))
+
+    def _dead_because(self) -> str:
+        """Which engines, of canaries too, never answer again: what has lost its device loses it for the process."""
+        served = (proven.served for shelf in self._shelves.values() for proven in shelf.ready.values())
+        return "; ".join(filter(None, (self._lost, *(one.dead_because for one in served))))
+
+    def _lose_device(self, reason: str) -> None:
+        self._lost = reason
 
     # The life of the service.
 
@@ -96,7 +111,7 @@ class ModelRepository:
         """Bring up every model, several at a time; then look after them until `close`."""
         found: dict[str, Found] = {}
         try:
-            found = await self._hands.prove(scan, self._folder)
+            found = await self._hands.prove(scan, self._folder, self._engines)
             self._problem = "" if found else f"{self._folder} holds no models; make one with `modelyard export`"
         except BundleError as cause:
             self._problem = f"{cause}; `modelyard export --repository` makes such a folder"
@@ -199,7 +214,7 @@ class ModelRepository:
     async def _look(self, name: str) -> Found:
         if not re.fullmatch(NAME_PATTERN, name):  # before it becomes a part of a path
             raise ModelNotFound(f"failed to load {name!r}: a model's name matches {NAME_PATTERN}")
-        return await self._hands.prove(scan_model, self._folder, name)
+        return await self._hands.prove(scan_model, self._folder, name, self._engines)
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         self._tasks.append(asyncio.create_task(work))

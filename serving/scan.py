@@ -31,17 +31,17 @@ class Found:
 GONE = Found(versions={}, is_folder=False)
 
 
-def scan(repository: Path) -> dict[str, Found]:
-    """Every model in a repository, by name.
+def scan(repository: Path, engines: Path | None = None) -> dict[str, Found]:
+    """Every model in a repository, by name; what lies for it in the cache `engines` is a part of a version.
 
     Raises:
         BundleError: the repository is not a readable folder.
     """
     # What was just listed is a folder, though one whose name is no text cannot be looked into by that name.
-    return {name: replace(scan_model(repository, name), is_folder=True) for name in names(repository)}
+    return {name: replace(scan_model(repository, name, engines), is_folder=True) for name in names(repository)}
 
 
-def scan_model(repository: Path, name: str) -> Found:
+def scan_model(repository: Path, name: str, engines: Path | None = None) -> Found:
     """One model; a name that is no folder holds no versions.
 
     Raises:
@@ -52,7 +52,7 @@ def scan_model(repository: Path, name: str) -> Found:
         numbers = versions(repository, name)
         finished = [number for number in numbers if (model / str(number) / MANIFEST_FILE).exists()]
         return Found(
-            versions={number: fingerprint(model / str(number)) for number in finished},
+            versions={number: fingerprint(model / str(number)) + _cached(engines, name, number) for number in finished},
             unfinished=tuple(sorted(set(numbers) - set(finished))),
             settings=_entry(model, SETTINGS_FILE),
             is_folder=model.is_dir(),
@@ -68,6 +68,12 @@ def fingerprint(folder: Path) -> Fingerprint:
         for file in files:
             found += _entry(folder, os.path.relpath(os.path.join(place, file), folder))  # noqa: PTH118 - many, often
     return tuple(sorted(found))
+
+
+def _cached(engines: Path | None, name: str, number: int) -> Fingerprint:
+    """What lies in the cache for a version, whichever bundle of that number it was made for: a look reads no digest."""
+    folders = sorted((engines / name).glob(f"{number}-*")) if engines else []
+    return tuple(one for folder in folders for one in fingerprint(folder))
 
 
 def _entry(folder: Path, file: str) -> Fingerprint:

@@ -10,6 +10,7 @@ import tyro
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from runtime.choice import PrecisionWanted, RuntimeWanted
 from runtime.cpus import available_cpus
 
 
@@ -32,6 +33,22 @@ class Settings(BaseSettings):
     """Largest gRPC request."""
     device: Literal["cpu", "cuda"] = "cpu"
     """Where models run; a device that is not there is refused, never replaced."""
+    runtime: RuntimeWanted = "auto"
+    """Which engine runs models; auto: whichever is fastest of those whose proof holds on this device."""
+    precision: PrecisionWanted = "auto"
+    """Which artefacts run; auto: as above. A precision that a model lacks is replaced, and that is told loudly."""
+    require_engine: bool = False
+    """Refuse models that have no TensorRT engine built and proven for this GPU, instead of falling back to ONNX."""
+    engines: Path | None = None
+    """Folder of engines and proofs made on this node, in place of those inside the bundles."""
+    gpus: str = Field(default="0", pattern=r"^(all|\d+(,\d+)*)$")
+    """GPUs that every model is placed on: 0 or 0,1 or all; one queue feeds them all."""
+    gpu_instances: int = Field(default=2, ge=1, le=64)
+    """Batches of a model that are on a GPU at once: one computes while the next is copied."""
+    gpu_memory_mib: Annotated[int | None, Field(ge=1)] = None
+    """Most memory in MiB that a model may take for itself on each GPU; left out: what is there."""
+    cuda_graphs: bool = False
+    """Capture batches of 1, 2, 4, ... as CUDA graphs where shapes are fixed: quicker to launch, more memory."""
     workers: int = Field(default=1, ge=1, le=256)
     """Processes that share the port; each has all models, and its share of the processors."""
     threads: Annotated[int, tyro.conf.arg(metavar="N")] = Field(default=0, ge=0)

@@ -9,9 +9,8 @@ import logging
 from collections.abc import Set
 from pathlib import Path
 
-from bundle.errors import BundleError, ModelNotFound, ModelNotReady
-from bundle.store import open_bundle
-from serving.bring_up import bring_up, why
+from bundle.errors import BundleError, DeviceLost, ModelNotFound, ModelNotReady
+from serving.bring_up import bring_up, is_served, tell_what_runs, why
 from serving.call import now
 from serving.canary import Shadow
 from serving.drains import Drains
@@ -19,6 +18,7 @@ from serving.hands import Stopped
 from serving.model_settings import FILE as SETTINGS_FILE
 from serving.model_settings import ModelSettings, read_model_settings
 from serving.scan import GONE, Fingerprint, Found
+from serving.served import ServedModel
 from serving.slots import LOADING, ModelState, Proven, Slot, no_bundle, not_there, unreadable
 from serving.versions import Decisions, Division, before, divide, fallbacks, kept, missing, wanted
 from serving.yard import Yard
@@ -212,7 +212,7 @@ class Shelf:
             slot.state, slot.reason = "loading", LOADING
             self._yard.changed()
         try:
-            if slot.proven is not None and not again and await self._unchanged(slot.proven, folder):
+            if slot.proven is not None and not again and await self._is_served(slot.proven.served, folder):
                 slot.reason = ""
                 return True
             proven = await bring_up(folder, self.settings, self._yard.serve, self._yard.hands)
@@ -220,19 +220,25 @@ class Shelf:
             raise
         except Exception as cause:  # noqa: BLE001 - whatever one version's files provoke, the others go on
             self._refuse(slot, why(folder, cause))
+            if isinstance(cause, DeviceLost):
+                self._yard.device_lost(slot.reason)
             return slot.proven is not None
         old, slot.proven = slot.proven, proven
         slot.state, slot.reason = "ready", ""
         self._publish()
         log.info("model '%s' version %d is ready", self.name, version)
+        tell_what_runs(proven.served, self._yard.metrics)
         if old is not None:
             self.drains.begin(old, slot)
         return True
 
-    async def _unchanged(self, proven: Proven, folder: Path) -> bool:
-        """Whether a folder that was touched still holds the very bundle that is served."""
-        bundle = await self._yard.hands.prove(open_bundle, folder)
-        return bundle.manifest.digest == proven.served.manifest.digest
+    async def _is_served(self, served: ServedModel, folder: Path) -> bool:
+        """Whether bringing up what lies there would change nothing; what is told of the choice may have changed."""
+        told = served.choice.fell_back
+        same = await is_served(served, folder, self._yard.hands)
+        if same and served.choice.fell_back != told:
+            tell_what_runs(served, self._yard.metrics)
+        return same
 
     def _refuse(self, slot: Slot, reason: str) -> None:
         log.error("model '%s' is refused: version %d: %s", self.name, slot.version, reason)

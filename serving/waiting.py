@@ -129,7 +129,7 @@ class Waiting:
         """All that waits."""
         self.num_rows = 0
         """Those that are prepared."""
-        self._largest = largest
+        self.largest = largest
         self._max_delay_s = max_delay_s
         self._raw: list[Entry] = []
         self._rows: dict[object, list[Entry]] = {}
@@ -193,12 +193,12 @@ class Waiting:
 
     def fills_a_batch(self) -> bool:
         """Whether the rows of one shape make a batch of the largest size."""
-        return any(len(rows) >= self._largest for rows in self._rows.values())
+        return any(len(rows) >= self.largest for rows in self._rows.values())
 
     def _is_due(self, shape: object) -> tuple[bool, Entry]:
         """Sorts shapes by when they should run: where rows wait for company, whole batches go first."""
         rows = self._rows[shape]
-        return bool(self._max_delay_s) and len(rows) < self._largest, rows[0]
+        return bool(self._max_delay_s) and len(rows) < self.largest, rows[0]
 
     def next_raw(self) -> tuple[Job[Any], int]:
         """The input to prepare next."""
@@ -213,7 +213,7 @@ class Waiting:
         """
         shape = min(self._rows, key=self._is_due)
         rows = self._rows[shape]
-        size = min(len(rows), self._largest, len(rows) if self._max_delay_s else max(1, share))
+        size = min(len(rows), self.largest, len(rows) if self._max_delay_s else max(1, share))
         taken = [heappop(rows) for _ in range(size)]
         if not rows:
             del self._rows[shape]

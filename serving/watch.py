@@ -33,8 +33,12 @@ class Follower(Protocol):
 class Watch:
     """Looks at one folder."""
 
-    def __init__(self, folder: Path, hands: Hands, follower: Follower, poll_s: float) -> None:
+    def __init__(
+        self, folder: Path, hands: Hands, follower: Follower, poll_s: float, engines: Path | None = None
+    ) -> None:
+        """`engines`: a cache of engines outside of the folder, which is looked at too."""
         self._folder = folder
+        self._engines = engines
         self._hands = hands
         self._follower = follower
         self._poll_s = poll_s
@@ -56,7 +60,7 @@ class Watch:
     async def _look(self) -> dict[str, Found] | None:
         """None where the folder cannot be read: what answers, goes on answering."""
         try:
-            there = await self._hands.prove(scan, self._folder)
+            there = await self._hands.prove(scan, self._folder, self._engines)
         except BundleError as cause:
             if str(cause) != self._problem:  # once, not every few seconds
                 log.error("%s; what is served goes on", cause)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from runtime.choice import Choice
 from serving.bring_up import Serve
 from serving.hands import Hands
 
@@ -20,6 +21,9 @@ class RepositoryMetrics(Protocol):
 
     def load_failure(self, model: str) -> None:
         """A version was refused."""
+
+    def model_runs(self, model: str, version: int, choice: Choice) -> None:
+        """What a version that answers runs as."""
 
     def forget(self, name: str, version: int) -> None:
         """A version is gone for good."""
@@ -35,3 +39,5 @@ class Yard:
     metrics: RepositoryMetrics
     changed: Callable[[], None]
     """Publishes what is served now, in one assignment; called after every change."""
+    device_lost: Callable[[str], None]
+    """Nothing on some device answers again in this process, and why."""

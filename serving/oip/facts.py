@@ -64,18 +64,22 @@ def served_versions(models: ModelRepository, name: str) -> list[int]:
 
 def metadata_of(models: ModelRepository, served: ServedModel) -> dict[str, Any]:
     """Model metadata."""
-    return model_metadata(served.manifest, served_versions(models, served.name))
+    return model_metadata(served.manifest, served_versions(models, served.name), served.choice.runtime)
 
 
 def config_of(models: ModelRepository, served: ServedModel, max_rows: int) -> dict[str, Any]:
     """Model configuration; `max_rows` is the most that a request may hold."""
-    policy = served.policy
+    policy, placed = served.policy, served.placed
+    gpus = tuple(one.index for one in placed.placements) if placed.is_gpu else ()
     scheduling = Scheduling(
         max_batch_size=min(policy.max_batch_size, max_rows),
         max_queue_delay_us=round(policy.max_queue_delay_s * 1e6),
         max_queue=policy.max_queue,
         timeout_us=round(served.timeout_s * 1e6),
-        instances=policy.instances,
+        instances=placed.placements[0].slots if placed.is_gpu else policy.instances,
+        gpus=gpus,
+        runtime=served.choice.runtime,
+        file=served.choice.path.name,
     )
     return model_config(served.manifest, scheduling, served_versions(models, served.name))
 

@@ -30,7 +30,7 @@ EXTENSIONS = (
 ADMIN_EXTENSIONS = ("model_repository",)
 """What works where the server has an admin key."""
 
-PLATFORMS = {"ort": ("onnxruntime_onnx", "onnxruntime"), "trt": ("tensorrt_plan", "tensorrt")}
+PLATFORMS = {"onnxruntime": ("onnxruntime_onnx", "onnxruntime"), "tensorrt": ("tensorrt_plan", "tensorrt")}
 """Runtime -> (platform, backend) by the names that clients know; another runtime goes by its own."""
 
 
@@ -43,7 +43,11 @@ class Scheduling:
     max_queue: int = 0
     timeout_us: int = 0
     instances: int = 1
-    kind: str = "KIND_CPU"
+    """On each GPU, where it runs on GPUs."""
+    gpus: tuple[int, ...] = ()
+    runtime: str = "onnxruntime"
+    file: str = ""
+    """What the runtime loads, by its name in the bundle or the cache."""
 
 
 def server_metadata(admin: bool) -> dict[str, Any]:
@@ -52,12 +56,12 @@ def server_metadata(admin: bool) -> dict[str, Any]:
     return {"name": SERVER_NAME, "version": version("modelyard"), "extensions": extensions}
 
 
-def model_metadata(manifest: Manifest, versions: Sequence[int]) -> dict[str, Any]:
+def model_metadata(manifest: Manifest, versions: Sequence[int], runtime: str) -> dict[str, Any]:
     """Name, versions that are served, platform, and tensors; -1 stands for any size, and the batch comes first."""
     return {
         "name": manifest.name,
         "versions": [str(one) for one in versions],
-        "platform": _platform(manifest)[0],
+        "platform": _platform(runtime)[0],
         "inputs": [_tensor(spec) for spec in manifest.inputs],
         "outputs": [_tensor(spec) for spec in manifest.outputs],
     }
@@ -65,7 +69,10 @@ def model_metadata(manifest: Manifest, versions: Sequence[int]) -> dict[str, Any
 
 def model_config(manifest: Manifest, scheduling: Scheduling, versions: Sequence[int]) -> dict[str, Any]:
     """The model configuration; its shapes leave the batch out, and `max_batch_size` says that there is one."""
-    platform, backend = _platform(manifest)
+    platform, backend = _platform(scheduling.runtime)
+    group: dict[str, Any] = {"name": manifest.name, "kind": "KIND_CPU", "count": scheduling.instances}
+    if scheduling.gpus:
+        group |= {"kind": "KIND_GPU", "gpus": list(scheduling.gpus)}
     policy = {
         "timeout_action": "REJECT",
         "default_timeout_microseconds": scheduling.timeout_us,
@@ -80,8 +87,8 @@ def model_config(manifest: Manifest, scheduling: Scheduling, versions: Sequence[
         "max_batch_size": scheduling.max_batch_size,
         "input": [_config_input(spec, manifest) for spec in manifest.inputs],
         "output": [_config_tensor(spec) for spec in manifest.outputs],
-        "instance_group": [{"name": manifest.name, "kind": scheduling.kind, "count": scheduling.instances}],
-        "default_model_filename": manifest.artefacts[manifest.default_artefact].file,
+        "instance_group": [group],
+        "default_model_filename": scheduling.file,
         "dynamic_batching": {
             "preferred_batch_size": [],
             "max_queue_delay_microseconds": scheduling.max_queue_delay_us,
@@ -104,8 +111,7 @@ def _parameters(manifest: Manifest) -> dict[str, str]:
     return {"task": manifest.task, "encoded_input": encoded_input(manifest), "digest": manifest.digest}
 
 
-def _platform(manifest: Manifest) -> tuple[str, str]:
-    runtime = manifest.artefacts[manifest.default_artefact].runtime
+def _platform(runtime: str) -> tuple[str, str]:
     return PLATFORMS.get(runtime, (f"{SERVER_NAME}_{runtime}", f"{SERVER_NAME}_{runtime}"))
 
 

@@ -59,6 +59,9 @@ class Told:
     def batch(self, size: int, compute_s: float) -> None:
         self.sizes.append(size)
 
+    def out_of_memory(self) -> None:
+        self.events.append("out of memory")
+
     def shed(self) -> None:
         self.events.append("shed")
 

@@ -9,13 +9,14 @@ from typing import Any
 
 from bundle.preprocess import Limits
 from bundle.store import Bundle
-from runtime.runtime import ON_CPU
+from runtime.choice import Choice
 from serving.call import Call
 from serving.drift import Drift
 from serving.golden_watch import GoldenWatch
 from serving.lanes import Lanes
 from serving.metrics import Metrics
 from serving.model_settings import FILE, ModelSettings
+from serving.placing import Placing
 from serving.repository import ModelRepository
 from serving.served import ServedModel, Serving
 from serving.slots import ModelState
@@ -32,10 +33,14 @@ class Counted:
     def __init__(self) -> None:
         self.ready: dict[tuple[str, int], bool] = {}
         self.failures = 0
+        self.runs: list[tuple[str, int, Choice]] = []
         self.forgotten: list[tuple[str, int]] = []
 
     def model_ready(self, model: str, version: int, ready: bool) -> None:
         self.ready[model, version] = ready
+
+    def model_runs(self, model: str, version: int, choice: Choice) -> None:
+        self.runs.append((model, version, choice))
 
     def load_failure(self, model: str) -> None:
         self.failures += 1
@@ -91,15 +96,24 @@ async def kept(
     golden: GoldenWatch | None = None,
     limits: Limits | None = None,
     serve: Callable[[Bundle, ModelSettings, Serving], ServedModel] = ServedModel,
+    placing: Placing | None = None,
 ) -> AsyncIterator[Kept]:
     """The models of a folder, brought up; without polling unless asked for."""
-    lanes = Lanes(2)
+    placing = placing or Placing()
+    lanes = Lanes(placing.num_lanes(2))
     metrics = Metrics()
     serving = Serving(
-        placement=ON_CPU, limits=limits or Limits(), lanes=lanes, metrics=metrics, drift=Drift(metrics), here_ms=0.0
+        placing=placing, limits=limits or Limits(), lanes=lanes, metrics=metrics, drift=Drift(metrics), here_ms=0.0
     )
     counted = Counted()
-    models = ModelRepository(folder, lambda bundle, of_model: serve(bundle, of_model, serving), counted, poll_s, golden)
+    models = ModelRepository(
+        folder,
+        lambda bundle, of_model: serve(bundle, of_model, serving),
+        counted,
+        poll_s,
+        golden,
+        placing.wanted.engines,
+    )
     try:
         await models.start()
         yield Kept(models, counted)

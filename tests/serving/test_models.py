@@ -4,6 +4,8 @@ from pathlib import Path
 import pytest
 
 from bundle.store import open_bundle
+from runtime.devices import device_info
+from runtime.runtime import ON_CPU
 from serving.settings import Settings
 from tests.builders import LABELS, write_fake_bundle
 from tests.serving.loading import loading
@@ -29,11 +31,17 @@ async def test_a_model_is_listed_with_what_a_caller_and_an_auditor_need(reposito
                 "decode": {"kind": "classification", "labels": list(LABELS), "default_top_k": 5},
                 "input": {"kind": "image-resize", "height_px": 8, "width_px": 8, "color": "rgb"},
                 "max_batch_size": 4,
+                "largest_batch": 4,
                 "artefact": "fp32",
+                "runtime": "fake",
+                "precision": "fp32",
+                "device": str(device_info(ON_CPU)),
+                "why": "the only one that may run here, proven by the export",
                 "artefacts": {
                     "fp32": {
                         "runtime": "fake",
                         "precision": "fp32",
+                        "device": "any",
                         "proven_against": "the checkpoint it was exported from",
                         "metric": {"accuracy": {"artefact": 1.0, "checkpoint": 1.0}},
                         "num_test_samples": 3,

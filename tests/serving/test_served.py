@@ -9,12 +9,14 @@ import pytest
 from bundle.evidence import Evidence, Latency
 from bundle.preprocess import Limits
 from bundle.store import open_bundle
-from runtime.runtime import ON_CPU
 from serving.drift import Drift
+from serving.engines import ALL_PROCESSORS
 from serving.lanes import Lanes
+from serving.layout import HERE_BATCH_MS, is_small, preferred_batch_size, wide_pays
 from serving.metrics import Metrics
 from serving.model_settings import ModelSettings
-from serving.served import HERE_BATCH_MS, ServedModel, Serving, is_small, preferred_batch_size, wide_pays
+from serving.placing import Placing
+from serving.served import ServedModel, Serving
 from tests.builders import passed_evidence, write_fake_bundle
 
 
@@ -82,12 +84,12 @@ def served(folder: Path, lanes: Lanes, settings: ModelSettings, **changes: Any) 
     made = {"fp32": artefacts["fp32"].model_copy(update={"evidence": proof})}
     bundle = open_bundle(write_fake_bundle(folder, "second", artefacts=made))
     metrics = Metrics()
-    return ServedModel(bundle, settings, Serving(ON_CPU, Limits(), lanes, metrics, Drift(metrics), **changes))
+    return ServedModel(bundle, settings, Serving(Placing(), Limits(), lanes, metrics, Drift(metrics), **changes))
 
 
 def test_by_itself_a_model_gets_an_engine_for_each_end_of_the_load(tmp_path: Path, lanes: Lanes) -> None:
     model = served(tmp_path, lanes, ModelSettings())
-    assert model.wide is not None
+    assert list(model.engines.loaded) == ["cpu", ALL_PROCESSORS]
     assert (model.policy.instances, model.policy.here) == (2, False)
 
 
@@ -96,21 +98,21 @@ def test_for_throughput_no_batch_gets_more_than_one_processor(tmp_path: Path, la
     settings = ModelSettings(layout="throughput") if how == "of the model" else ModelSettings()
     changes = {"layout": "throughput"} if how == "of the service" else {}
     model = served(tmp_path, lanes, settings, **changes)
-    assert (model.wide, model.policy.instances) == (None, 2)
+    assert (list(model.engines.loaded), model.policy.instances) == (["cpu"], 2)
 
 
 def test_for_latency_one_batch_at_a_time_gets_all_processors(tmp_path: Path, lanes: Lanes) -> None:
     model = served(tmp_path, lanes, ModelSettings(layout="latency"))
-    assert (model.wide, model.policy.instances) == (None, 1)
+    assert (list(model.engines.loaded), model.policy.instances) == (["cpu"], 1)
 
 
 def test_a_model_never_gets_more_than_there_is(tmp_path: Path, lanes: Lanes) -> None:
     model = served(tmp_path, lanes, ModelSettings(instances=64, threads=64, max_batch_size=1000, max_queue=7))
     assert (model.policy.instances, model.policy.max_queue) == (2, 7)
     assert model.policy.max_batch_size == model.manifest.max_batch_size
-    assert model.batch_ladder()[-1] == model.policy.largest
+    assert model.batch_ladder[-1] == model.policy.largest
 
 
 def test_the_ladder_doubles_up_to_the_largest_batch_that_is_run(tmp_path: Path, lanes: Lanes) -> None:
     model = served(tmp_path, lanes, ModelSettings(max_batch_size=3))
-    assert model.batch_ladder() == ([1, 2, 3] if model.policy.largest == 3 else [1])
+    assert model.batch_ladder == ((1, 2, 3) if model.policy.largest == 3 else (1,))

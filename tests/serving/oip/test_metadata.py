@@ -13,7 +13,7 @@ def test_only_extensions_that_work_are_named() -> None:
 
 def test_metadata_name_the_batch_and_every_variable_size(tmp_path: Path) -> None:
     def read(manifest: Manifest) -> tuple[list[tuple[str, str, list[int]]], ...]:
-        found = model_metadata(manifest, [1, 3])
+        found = model_metadata(manifest, [1, 3], "onnxruntime")
         assert found["versions"] == ["1", "3"]
         return tuple([tuple(one.values()) for one in found[side]] for side in ("inputs", "outputs"))
 
