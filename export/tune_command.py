@@ -65,7 +65,7 @@ def _tune(
     print(report(opened.manifest, done.tuning))
     for line in done.left_out:
         print(f"not measured: {line}")
-    print(afterwards(opened.manifest, engines))
+    print(afterwards(engines))
     if png is not None:
         print(_draw(png, done.tuning, opened.manifest.name))
     print(path)

@@ -108,10 +108,10 @@ def in_service(point: Point, device: DeviceInfo) -> str:
     return f"'{point.artefact}' in {point.runtime}, {size}, {how}"
 
 
-def afterwards(manifest: Manifest, engines: Path | None) -> str:
+def afterwards(engines: Path | None) -> str:
     """What a person must know to have it in force."""
     flag = f" --engines {engines}" if engines else ""
     return (
-        f"it is read when a model is loaded: start `modelyard serve{flag}`,\n"
-        f"or POST /v2/repository/models/{manifest.name}/load to one that runs; serving.toml and flags go before it"
+        f"`modelyard serve{flag}` reads it; one that runs takes it up by itself, within --poll-s.\n"
+        "serving.toml and flags go before it."
     )

@@ -196,7 +196,7 @@ def test_the_command_prints_a_table_and_writes_what_the_service_reads(
     assert chosen.split()[1:6] == ["fp32", "fake", str(tuning.chosen.batch_size), "2", "1"]
     assert chosen.endswith("chosen")
     assert f"batches of at most {tuning.chosen.batch_size}, 2 at once on one processor each" in printed.out
-    assert "POST /v2/repository/models/fake/load" in printed.out
+    assert "`modelyard serve` reads it" in printed.out
     assert Path(lines[-1]).name.endswith(".tune.json")
     assert Path(lines[-1]).parent == bundle.folder / "engines"
     assert "round 4 of 4" in printed.err
@@ -226,10 +226,13 @@ def test_the_newest_version_is_tuned_where_none_is_named(bundle: Bundle) -> None
     assert (again.folder / "engines").is_dir()
 
 
-def test_a_cache_of_the_node_is_written_instead_of_the_bundle(bundle: Bundle, tmp_path: Path) -> None:
+def test_a_cache_of_the_node_is_written_instead_of_the_bundle(
+    bundle: Bundle, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     main(command(bundle.folder, "--batch-sizes", "1", "--engines", str(tmp_path / "cache")))
     assert not (bundle.folder / "engines").exists()
     assert read_tuning(bundle, device_info(ON_CPU), installed_version, tmp_path / "cache") is not None
+    assert f"`modelyard serve --engines {tmp_path / 'cache'}` reads it" in capsys.readouterr().out
 
 
 def test_where_no_setting_holds_the_limit_that_is_said_and_the_exit_code_is_3(
