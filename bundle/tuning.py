@@ -22,7 +22,7 @@ from bundle.store import Bundle
 
 ENDING = ".tune.json"
 TIE = 0.97
-"""Points within 3 % of the highest throughput are as good: measured again, either might come first."""
+"""Points within 3 % of the best are as good: measured again, either might come first."""
 
 
 class Point(Spec):
@@ -96,11 +96,12 @@ class Tuning(Spec):
 def best_point(points: Sequence[Point], p99_ms: float) -> Point:
     """The highest throughput within the limit; of those that tie, the smallest batch, then the fewest instances.
 
-    Where none holds the limit: the lowest p99 of a request.
+    Where none holds the limit: the lowest p99 of a request; of those that tie, the highest throughput.
     """
     holding = [point for point in points if point.holds(p99_ms)]
     if not holding:
-        return min(points, key=lambda point: (point.request_p99_ms, -point.rows_per_s))
+        near = min(point.request_p99_ms for point in points) / TIE
+        return max((point for point in points if point.holds(near)), key=lambda point: point.rows_per_s)
     enough = TIE * max(point.rows_per_s for point in holding)
     tied = [point for point in holding if point.rows_per_s >= enough]
     return min(tied, key=lambda point: (point.batch_size, point.instances, point.threads, -point.rows_per_s))

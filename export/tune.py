@@ -48,6 +48,7 @@ class Ask:
     runtimes: tuple[str, ...] = ()
     artefacts: tuple[str, ...] = ()
     engines: Path | None = None
+    cuda_graphs: bool = False
 
 
 @dataclass(frozen=True)
@@ -106,17 +107,18 @@ def tune(
     Raises:
         BadInput: something was asked for that cannot be. RuntimeFailed: no such device, or nothing runs on it.
     """
-    _check(bundle, ask)
+    _check(bundle, placement, ask)
     device = device_info(placement)
     circumstances = _measured_with(ask)
     sizes = batch_sizes(ask.batch_sizes, bundle.manifest.max_batch_size)
     ways = layouts(ask.instances, device)
     found, left_out = _candidates(bundle, device, ask)
+    where = _on_gpu(placement, ways, sizes, ask) if device.kind == "cuda" else placement
     settings: list[Setting] = []
     for choice in found:
         tell(f"loading '{choice.artefact}' in {choice.runtime}, and replaying its golden samples")
         try:
-            settings += _settings(bundle, placement, choice, ways, sizes)
+            settings += _settings(bundle, where, choice, ways, sizes)
         except DeviceLost:
             raise
         except ModelyardError as cause:
@@ -147,9 +149,11 @@ def _may_hold(timed: Timed, p99_ms: float) -> bool:
     return min(timed.batches_ms) <= p99_ms
 
 
-def _check(bundle: Bundle, ask: Ask) -> None:
+def _check(bundle: Bundle, placement: Placement, ask: Ask) -> None:
     if not 0 < ask.p99_ms < float("inf"):
         raise BadInput(f"--p99-ms {ask.p99_ms:g}: expected the milliseconds that a request may take, more than 0")
+    if ask.cuda_graphs and placement.device == "cpu":
+        raise BadInput("--cuda-graphs: only with --device cuda")
     if not 0 < ask.seconds_per_point < float("inf"):
         raise BadInput(f"--seconds-per-point {ask.seconds_per_point:g}: expected seconds, more than 0")
     for flag, asked, known in (
@@ -191,14 +195,19 @@ def rows_to_measure(bundle: Bundle) -> list[Tensors]:
     return [rows[i] for i in alike]
 
 
+def _on_gpu(placement: Placement, ways: list[Layout], sizes: list[int], ask: Ask) -> Placement:
+    """One engine has the slots of the largest number of instances; fewer callers leave some of them empty."""
+    slots = max(way.instances for way in ways)
+    return replace(placement, slots=slots, graph_batches=tuple(sizes) if ask.cuda_graphs else ())
+
+
 def _settings(
     bundle: Bundle, placement: Placement, choice: Choice, ways: list[Layout], sizes: list[int]
 ) -> list[Setting]:
     """Load an artefact, once for each number of processors, and hold it to its golden answers."""
-    slots = max(way.instances for way in ways) if placement.device == "cuda" else placement.slots
     loaded: dict[int, Predictor] = {}
     for threads in sorted({way.threads for way in ways}):
-        loaded[threads] = load_choice(bundle, choice, replace(placement, threads=threads, slots=slots))
+        loaded[threads] = load_choice(bundle, choice, replace(placement, threads=threads))
         replay(loaded[threads], bundle.golden(), choice.atol, max(sizes), num_alone=1)
     return [Setting(choice, way, size, loaded[way.threads]) for way in ways for size in sizes]
 
@@ -214,5 +223,6 @@ def _measured_with(ask: Ask) -> dict[str, str]:
         "python": platform.python_version(),
         "seconds_per_point": f"{ask.seconds_per_point:g}",
         "rounds": str(ROUNDS),
+        "cuda_graphs": "yes" if ask.cuda_graphs else "no",
         "load_average": f"{os.getloadavg()[0]:.2f}",
     }

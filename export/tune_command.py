@@ -29,6 +29,7 @@ def _tune(
     p99_ms: float,
     device: DeviceKind = "cpu",
     gpu: int = 0,
+    cuda_graphs: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
     seconds_per_point: float = 1.0,
     batch_sizes: tuple[int, ...] = (),
     instances: tuple[int, ...] = (),
@@ -47,6 +48,7 @@ def _tune(
         p99_ms: milliseconds that a request may take, queueing for one batch and its own, without preparing it
         device: where to measure; one that is not there is refused
         gpu: which GPU, as CUDA numbers them
+        cuda_graphs: measure with CUDA graphs, as `modelyard serve --cuda-graphs` runs
         seconds_per_point: how long each setting is driven, once its engine is warm
         batch_sizes: which to try; 1, 2, 4, ... up to the largest that is proven, if none are given
         instances: batches at once to try; 1, 2, 4, ... processors on a CPU, 1, 2 and 4 on a GPU, if none are given
@@ -59,7 +61,7 @@ def _tune(
     if not bundle.is_dir():
         raise BundleError(f"{bundle}: no such folder")
     opened = open_bundle(newest(bundle) if versions(bundle.parent, bundle.name) else bundle)
-    ask = Ask(p99_ms, seconds_per_point, batch_sizes, instances, runtimes, artefacts, engines)
+    ask = Ask(p99_ms, seconds_per_point, batch_sizes, instances, runtimes, artefacts, engines, cuda_graphs)
     done = tune(opened, Placement(device, gpu), ask, tell=_tell)
     path = write_tuning(opened, done.tuning, engines)
     print(report(opened.manifest, done.tuning))

@@ -65,8 +65,9 @@ def test_what_does_not_hold_the_limit_ties_with_nothing() -> None:
 
 
 def test_where_none_holds_the_limit_the_lowest_p99_is_chosen() -> None:
-    slow, slower = point(1, 100, rows_per_s=1), point(8, 101, rows_per_s=5000)
+    slow, slower = point(1, 100, rows_per_s=1), point(8, 104, rows_per_s=5000)
     assert best_point([slower, slow], 50) == slow
+    assert best_point([slower, slow, point(2, 103, rows_per_s=2)], 50).rows_per_s == 2
 
 
 # The document

@@ -10,18 +10,22 @@ import cv2
 import numpy as np
 import pytest
 
-from bundle.errors import RuntimeFailed
+from bundle.errors import DeviceLost, RuntimeFailed
 from bundle.manifest import Artefact
+from bundle.preprocess import TextTokens
 from bundle.store import Bundle, open_bundle
+from bundle.tasks.sentence_embedding import SentenceEmbeddingDecode
 from bundle.tuning import Point, Tuning, read_tuning
 from export.tune import Ask, Tuned, rows_to_measure, tune
 from export.tune_load import drive
 from export.tune_report import report
 from modelyard import main
 from runtime.devices import device_info, installed_version
-from runtime.runtime import ON_CPU, RUNTIMES
-from tests.builders import write_fake_bundle
+from runtime.runtime import ON_CPU, RUNTIMES, Placement
+from tests.builders import write_fake_bundle, write_fake_task_bundle
+from tests.engine_records import GPU, build, installed, prove, write_gpu_bundle
 from tests.export.costly import CostlyRuntime, clock
+from tests.serving.embedder import tokenizer_json
 from tests.serving.repositories import damage
 from tests.tunings import point, tuning_of
 
@@ -134,10 +138,61 @@ def test_where_nothing_can_be_measured_that_is_an_error_with_the_reasons(tmp_pat
         tuned(bundle_with(tmp_path, int8="wrong"), artefacts=("int8",))
 
 
-def test_texts_are_measured_at_their_longest_and_pictures_as_they_come(fake_bundle: Bundle) -> None:
-    rows = rows_to_measure(fake_bundle)
-    assert len(rows) == len(fake_bundle.golden())
-    assert tuned(fake_bundle).tuning.row_shapes == {"image": (8, 8, 3)}
+@pytest.fixture
+def on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> list[Placement]:
+    """A machine with an invented GPU and both engines; gives where they were loaded."""
+    placements: list[Placement] = []
+
+    class OnGpu(CostlyRuntime):
+        def __init__(self, path: Path, placement: Placement = ON_CPU) -> None:
+            placements.append(placement)
+            super().__init__(path, placement)
+
+    monkeypatch.setattr("export.tune.device_info", lambda _: GPU)
+    monkeypatch.setattr("export.tune.installed_version", installed)
+    monkeypatch.setattr("runtime.predictor.load_runtime", lambda manifest, runtime, path, where: OnGpu(path, where))
+    return placements
+
+
+def test_on_a_gpu_what_is_proven_there_is_measured_with_slots_for_instances(
+    tmp_path: Path, on_a_gpu: list[Placement]
+) -> None:
+    bundle = write_gpu_bundle(tmp_path)
+    prove(bundle, "fp16", "onnxruntime")
+    build(bundle, "fp16")
+    done = tune(bundle, Placement("cuda", 1), Ask(100, batch_sizes=(1, 4), cuda_graphs=True), clock=clock)
+    assert {(one.artefact, one.runtime) for one in done.tuning.points} == {
+        ("fp16", "onnxruntime"),
+        ("fp16", "tensorrt"),
+    }
+    assert {(one.instances, one.threads) for one in done.tuning.points} == {(1, 1), (2, 1), (4, 1)}
+    assert on_a_gpu == [Placement("cuda", 1, slots=4, graph_batches=(1, 4))] * 2
+    assert done.left_out == [f"'fp32' in fake is not proven on {GPU}"]
+    assert done.tuning.runtimes == {"onnxruntime": "1.31.1", "tensorrt": "11.4.0"}
+    assert "at once on the GPU" in report(bundle.manifest, done.tuning)
+
+
+def test_a_gpu_that_is_lost_ends_it(tmp_path: Path, on_a_gpu: list[Placement], monkeypatch: pytest.MonkeyPatch) -> None:
+    def lose(*_: Any) -> None:
+        raise DeviceLost("CUDA says unspecified launch failure")
+
+    bundle = write_gpu_bundle(tmp_path)
+    prove(bundle, "fp16", "onnxruntime")
+    monkeypatch.setattr(CostlyRuntime, "run", lose)
+    with pytest.raises(DeviceLost):
+        tune(bundle, Placement("cuda"), Ask(100), clock=clock)
+
+
+def test_of_texts_the_longest_are_measured_and_of_pictures_all_golden_ones(tmp_path: Path, bundle: Bundle) -> None:
+    texts = ("good", "bad film", "good film bad film bad")
+    preprocess = TextTokens(vocab_size=5, max_tokens=8, pad_to_multiple=4)
+    decode = SentenceEmbeddingDecode(dim=4, normalised=False, pooling="mean")
+    raws = [("text/plain", text.encode()) for text in texts]
+    assets = {"tokenizer.json": tokenizer_json()}
+    folder = write_fake_task_bundle(tmp_path, "texts", "sentence-embedding", preprocess, decode, raws, assets)
+    assert [row["input_ids"].shape for row in rows_to_measure(open_bundle(folder))] == [(8,)]
+    assert len(rows_to_measure(bundle)) == 3
+    assert tuned(bundle).tuning.row_shapes == {"image": (8, 8, 3)}
 
 
 # What is chosen
@@ -262,6 +317,7 @@ def test_where_no_setting_holds_the_limit_that_is_said_and_the_exit_code_is_3(
         (("--instances", "0"), "--instances 0: expected 1 or more"),
         (("--instances", "3"), "--instances 3: an instance has a processor for itself, and there are 2"),
         (("--device", "cuda", "--gpu", "99"), "CUDA"),
+        (("--cuda-graphs",), "--cuda-graphs: only with --device cuda"),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line(
