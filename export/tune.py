@@ -114,15 +114,7 @@ def tune(
     ways = layouts(ask.instances, device)
     found, left_out = _candidates(bundle, device, ask)
     where = _on_gpu(placement, ways, sizes, ask) if device.kind == "cuda" else placement
-    settings: list[Setting] = []
-    for choice in found:
-        tell(f"loading '{choice.artefact}' in {choice.runtime}, and replaying its golden samples")
-        try:
-            settings += _settings(bundle, where, choice, ways, sizes)
-        except DeviceLost:
-            raise
-        except ModelyardError as cause:
-            left_out.append(f"'{choice.artefact}' in {choice.runtime}: {cause}")
+    settings = _load_all(bundle, where, found, ways, sizes, tell, left_out)
     rows = rows_to_measure(bundle)
     loads = [setting.load(rows) for setting in settings]
     timed = in_turns(loads, ask.seconds_per_point, lambda one: _may_hold(one, ask.p99_ms), tell, clock)
@@ -145,7 +137,7 @@ def tune(
 
 
 def _may_hold(timed: Timed, p99_ms: float) -> bool:
-    """Whether more rounds could matter: not where the quickest batch alone, which no wait is added to, is over."""
+    """Whether more rounds could matter: not where even the quickest batch, with no wait before it, is over."""
     return min(timed.batches_ms) <= p99_ms
 
 
@@ -201,9 +193,29 @@ def _on_gpu(placement: Placement, ways: list[Layout], sizes: list[int], ask: Ask
     return replace(placement, slots=slots, graph_batches=tuple(sizes) if ask.cuda_graphs else ())
 
 
-def _settings(
-    bundle: Bundle, placement: Placement, choice: Choice, ways: list[Layout], sizes: list[int]
+def _load_all(
+    bundle: Bundle,
+    placement: Placement,
+    found: list[Choice],
+    ways: list[Layout],
+    sizes: list[int],
+    tell: Callable[[str], None],
+    left_out: list[str],
 ) -> list[Setting]:
+    """Every setting of every candidate that loads and gives its golden answers; what does not is told in `left_out`."""
+    settings: list[Setting] = []
+    for choice in found:
+        tell(f"loading '{choice.artefact}' in {choice.runtime}, and replaying its golden samples")
+        try:
+            settings += _load(bundle, placement, choice, ways, sizes)
+        except DeviceLost:
+            raise
+        except ModelyardError as cause:
+            left_out.append(f"'{choice.artefact}' in {choice.runtime}: {cause}")
+    return settings
+
+
+def _load(bundle: Bundle, placement: Placement, choice: Choice, ways: list[Layout], sizes: list[int]) -> list[Setting]:
     """Load an artefact, once for each number of processors, and hold it to its golden answers."""
     loaded: dict[int, Predictor] = {}
     for threads in sorted({way.threads for way in ways}):

@@ -28,8 +28,8 @@ def report(manifest: Manifest, tuning: Tuning) -> str:
     return "\n".join(
         [
             f"{manifest.name} version {manifest.version} on {tuning.device}, {versions}",
-            f"limit: p99 of a request {tuning.p99_ms:g} ms; each setting {seconds} s in {rounds} rounds, "
-            f"rows of {shapes}; times in ms",
+            f"limit: p99 of a request {tuning.p99_ms:g} ms; each setting {seconds} s in {rounds} rounds; times in ms",
+            f"a row: {shapes}",
             "",
             *_table(tuning),
             "",
