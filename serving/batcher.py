@@ -13,7 +13,6 @@ Knows rows, time and lanes. Knows nothing of HTTP or of what rows mean.
 
 import asyncio
 import logging
-import math
 from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Any, TypeVar
@@ -22,6 +21,7 @@ from bundle.errors import BadInput, ClientGone, DeadlineExceeded, ModelNotReady,
 from bundle.preprocess import Prepared
 from bundle.tensors import Tensors
 from serving.call import Call, now
+from serving.deadlines import Deadlines
 from serving.gathering import Gathering
 from serving.lanes import Lanes, Unit
 from serving.policy import Compute, Observer, Policy, run_each
@@ -35,8 +35,6 @@ Finish = Callable[[list[Tensors], list[Prepared]], R]
 Report = tuple[list[Job[Any]], int, float, int]
 """Requests that are whole now, rows of the batch, its seconds, and its rows where memory did not hold them."""
 
-LOOK_AGAIN_S = 0.02
-"""Of requests whose time is up while a lane has one of their inputs in hand."""
 COST_MEMORY = 0.05  # how much the newest measurement moves the running mean of a row's cost
 
 log = logging.getLogger("modelyard.serving")
@@ -62,8 +60,7 @@ class Batcher:
         self._running = 0
         self._row_cost_s = 0.0
         self._gathering = Gathering(policy.largest, policy.max_queue_delay_s, self._run_here)
-        self._clock: asyncio.TimerHandle | None = None
-        self._next_look = math.inf
+        self._deadlines = Deadlines(self._answer_late)
         self._idle: asyncio.Event | None = None
         self._closed = False
         lanes.add(self)
@@ -131,8 +128,7 @@ class Batcher:
             if not isinstance(one, bytes) or self._compute.is_quick(one):
                 self._prepare(job, i)
         self.in_flight += 1
-        if job.call.deadline < self._next_look:
-            self._look_at(job.call.deadline, job.loop)
+        self._deadlines.add(job.call.deadline, job.loop)
         with self._lanes.lock:
             if not self._waiting.number:
                 self._lanes.starts(self)
@@ -146,23 +142,14 @@ class Batcher:
         with self._lanes.lock:
             self._lanes.wake()
 
-    def _look_at(self, deadline: float, loop: asyncio.AbstractEventLoop) -> None:
-        """Set the one clock of the queue: a timer a request would cost more than the rest of queueing it."""
-        if self._clock is not None:
-            self._clock.cancel()
-        self._next_look = deadline
-        self._clock = loop.call_later(max(0.0, deadline - now()), self._look, loop)
-
-    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Answer those whose time is up: what has not begun will not begin."""
-        self._clock, self._next_look = None, math.inf
+    def _answer_late(self) -> float:
+        """Answer those whose time is up: what has not begun will not begin. When to look again."""
         with self._lanes.lock:
             late = self._waiting.late(now())
             earliest = self._waiting.earliest_deadline()
-        if earliest < math.inf:
-            self._look_at(max(earliest, now() + LOOK_AGAIN_S), loop)
         for job in late:
             self._drop(job, self._too_late(job))
+        return earliest
 
     def ready(self) -> bool:
         """Whether a lane would find work here."""
@@ -328,6 +315,5 @@ class Batcher:
     def close(self) -> None:
         """Leave the lanes; drain first. The engine goes with the last reference, not when a collector comes by."""
         self._lanes.remove(self)
-        if self._clock is not None:  # it would keep all of this until it rings
-            self._clock.cancel()
+        self._deadlines.close()
         self._gathering.close()

@@ -73,12 +73,12 @@ class Families:
         labels = ("model", "version")
         self.ready = self._gauge("model_ready", "1 where a version answers, 0 where it does not.", "livemin", *labels)
         self.model_info = self._gauge(
-            *("model_info", "1 for what a version runs as.", "livemax", *labels),
+            *("model_info", "1, with what a version runs as.", "livemax", *labels),
             *("runtime", "artefact", "precision", "device"),
         )
         self.engine_fallback = self._gauge(
             "engine_fallback",
-            "1 where a version runs as something else than was asked for or built.",
+            "1 where a version runs as a fallback.",
             "livemax",
             *labels,
         )

@@ -7,9 +7,12 @@ import asyncio
 import json
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from prometheus_client.values import close_all_multiprocess_files
 
+from bundle.device import DeviceInfo
+from runtime.choice import Choice
 from serving.metrics import MULTIPROCESS, Metrics
 from serving.statistics import statistics
 from tests.serving.figures import Queue
@@ -36,6 +39,12 @@ async def obey() -> None:
         metrics.model_ready("m", 1, whether == "yes")
         return "done"
 
+    def runs(artefact: str) -> object:
+        device = DeviceInfo(kind="cuda", name="gpu")
+        fell_back = "why" if artefact == "fp32" else ""
+        metrics.model_runs("m", 1, Choice(artefact, "p", "r", Path("f"), 0.0, device, None, fell_back=fell_back))
+        return "done"
+
     def forget(version: str) -> object:
         model.leave(queue)
         metrics.forget("m", int(version))
@@ -45,6 +54,7 @@ async def obey() -> None:
         "answer": answer,
         "hold": hold,
         "ready": ready,
+        "runs": runs,
         "forget": forget,
         "show": lambda _: metrics.exposition()[0].decode(),
         "statistics": lambda _: statistics(metrics, [("m", 1)]),

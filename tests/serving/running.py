@@ -16,6 +16,7 @@ from pathlib import Path
 import httpx
 
 from serving.app import create_app
+from serving.placing import DEVICES, Devices
 from serving.settings import Settings
 from serving.slots import ModelState
 
@@ -47,9 +48,10 @@ class Server:
         port: int = 0,
         environment: Mapping[str, str] | None = None,
         verify: ssl.SSLContext | bool = True,
+        module: str = "serving",
     ) -> None:
         self._stdout, self._stderr = folder / "stdout.txt", folder / "stderr.txt"
-        command = [sys.executable, "-m", "serving", str(repository), "--port", str(port), *flags]
+        command = [sys.executable, "-m", module, str(repository), "--port", str(port), *flags]
         with self._stdout.open("wb") as stdout, self._stderr.open("wb") as stderr:
             self.process = subprocess.Popen(
                 command, stdout=stdout, stderr=stderr, cwd=ROOT, env=environment_with(environment or {})
@@ -125,9 +127,10 @@ def running(
     port: int = 0,
     environment: Mapping[str, str] | None = None,
     verify: ssl.SSLContext | bool = True,
+    module: str = "serving",
 ) -> Iterator[Server]:
     """A server process that answers; at the end it must go with exit code 0 and must never have logged a traceback."""
-    server = Server(repository, folder, *flags, port=port, environment=environment, verify=verify)
+    server = Server(repository, folder, *flags, port=port, environment=environment, verify=verify, module=module)
     try:
         server.wait_for_status("/v2/health/live", 200)
         yield server
@@ -168,14 +171,14 @@ def free_port() -> int:
 
 @asynccontextmanager
 async def starting(
-    settings: Settings, on_loaded: Callable[[], object] = lambda: None
+    settings: Settings, on_loaded: Callable[[], object] = lambda: None, devices: Devices = DEVICES
 ) -> AsyncIterator[httpx.AsyncClient]:
     """The service inside this process, its models perhaps still loading."""
 
     def tell(_: list[ModelState]) -> None:
         on_loaded()
 
-    app = create_app(settings, on_loaded=tell)
+    app = create_app(settings, on_loaded=tell, devices=devices)
     transport = httpx.ASGITransport(app)
     async with (
         app.api.router.lifespan_context(app.api),
@@ -185,9 +188,9 @@ async def starting(
 
 
 @asynccontextmanager
-async def started(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
+async def started(settings: Settings, devices: Devices = DEVICES) -> AsyncIterator[httpx.AsyncClient]:
     """The service inside this process, every model ready or refused."""
     loaded, loop = asyncio.Event(), asyncio.get_running_loop()
-    async with starting(settings, on_loaded=lambda: loop.call_soon_threadsafe(loaded.set)) as client:
+    async with starting(settings, on_loaded=lambda: loop.call_soon_threadsafe(loaded.set), devices=devices) as client:
         await asyncio.wait_for(loaded.wait(), SETTLE_S)
         yield client

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bundle.errors import RuntimeFailed
+from bundle.errors import OutOfMemory, RuntimeFailed
 from bundle.store import Bundle
 from bundle.tensors import Tensors
 from serving.golden_watch import GoldenWatch
@@ -25,6 +25,7 @@ class Device:
 
     def __init__(self) -> None:
         self.spoil = "nothing"
+        self.capacity = 1000
         self.awake = threading.Event()
         self.awake.set()
 
@@ -36,6 +37,8 @@ class Device:
         def run(batch: Tensors) -> Tensors:
             self.awake.wait()
             outputs = sound(batch)
+            if len(next(iter(batch.values()))) > self.capacity:
+                raise OutOfMemory("it does not fit")
             if self.spoil == "raises":
                 raise RuntimeFailed("the context is gone")
             if self.spoil == "swaps":
@@ -150,6 +153,38 @@ async def test_a_full_queue_that_does_not_move_is_a_hang(tmp_path: Path) -> None
         assert "no other request is either" in here.models.not_ready_because()
         device.awake.set()
         await asyncio.gather(*queued, return_exceptions=True)
+        await look(here)
+        assert here.models.not_ready_because() == ""
+
+
+async def test_short_memory_is_no_wrong_answer_as_long_as_one_input_fits(tmp_path: Path) -> None:
+    publish(tmp_path)
+    device = Device()
+    async with kept(tmp_path, golden=watch(every_s=1000), serve=device.serve) as here:
+        served = here.models.find(TASK, None, None)
+        device.awake.clear()
+        asked = [asyncio.create_task(ask(served)) for _ in range(10)]
+        await asyncio.sleep(0)
+        looking = asyncio.create_task(look(here))
+        await here.until(lambda: served.batcher.queue_depth >= 8)
+        device.capacity = 1
+        device.awake.set()
+        await looking
+        await asyncio.gather(*asked, return_exceptions=True)
+        assert here.models.not_ready_because() == ""
+        assert served.batcher.shortage.largest < served.policy.largest
+
+
+async def test_memory_that_does_not_hold_one_input_makes_it_not_ready_and_its_return_heals(tmp_path: Path) -> None:
+    publish(tmp_path)
+    device = Device()
+    async with kept(tmp_path, golden=watch(every_s=1000), serve=device.serve) as here:
+        device.capacity = 0
+        await look(here)
+        assert "a golden inference failed: Overloaded: the memory of the device is short" in (
+            here.models.not_ready_because()
+        )
+        device.capacity = 1000
         await look(here)
         assert here.models.not_ready_because() == ""
 

@@ -133,6 +133,23 @@ def test_a_version_that_is_gone_shows_as_not_ready(workers: tuple[Worker, Worker
     assert one.shown()["modelyard_model_ready"] == {("m", "1"): 0}
 
 
+def test_a_fallback_shows_as_long_as_any_process_is_in_one(workers: tuple[Worker, Worker]) -> None:
+    one, other = workers
+    for worker in workers:
+        worker.do("runs fp32")
+    assert one.shown()["modelyard_engine_fallback"] == {("m", "1"): 1}
+    assert one.shown()["modelyard_model_info"] == {("fp32", "gpu", "m", "p", "r", "1"): 1}
+    one.do("runs fp16")
+    assert one.shown()["modelyard_engine_fallback"] == {("m", "1"): 1}
+    other.do("runs fp16")
+    assert one.shown()["modelyard_engine_fallback"] == {("m", "1"): 0}
+    info = {artefact: figure for (artefact, *_), figure in one.shown()["modelyard_model_info"].items()}
+    assert info == {"fp32": 0, "fp16": 1}
+    for worker in workers:
+        worker.do("forget 1")
+    assert set(one.shown()["modelyard_model_info"].values()) == {0}
+
+
 def test_a_process_that_is_just_making_its_files_does_not_break_the_scrape(
     workers: tuple[Worker, Worker], tmp_path: Path
 ) -> None:

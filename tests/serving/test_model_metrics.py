@@ -1,13 +1,41 @@
+from pathlib import Path
+
 import pytest
 
+from runtime.choice import Choice
 from serving.call import PHASES
 from serving.metrics import Metrics
+from tests.engine_records import GPU
 from tests.serving.figures import Queue, shown
 
 
 @pytest.fixture
 def metrics() -> Metrics:
     return Metrics()
+
+
+def choice(artefact: str, runtime: str, fell_back: str = "") -> Choice:
+    return Choice(artefact, artefact, runtime, Path("model"), 0.0, GPU, None, fell_back=fell_back)
+
+
+def test_what_a_version_runs_as_shows_once_and_a_fallback_until_it_ends(metrics: Metrics) -> None:
+    metrics.model_runs("m", 1, choice("fp32", "onnxruntime", fell_back="nothing is proven"))
+    figures = shown(metrics)
+    assert figures["modelyard_model_info"] == {("fp32", "NVIDIA Q100", "m", "fp32", "onnxruntime", "1"): 1}
+    assert figures["modelyard_engine_fallback"] == {("m", "1"): 1}
+    metrics.model_runs("m", 1, choice("fp16", "tensorrt"))
+    figures = shown(metrics)
+    assert figures["modelyard_model_info"] == {("fp16", "NVIDIA Q100", "m", "fp16", "tensorrt", "1"): 1}
+    assert figures["modelyard_engine_fallback"] == {("m", "1"): 0}
+
+
+def test_a_version_that_is_gone_runs_as_nothing(metrics: Metrics) -> None:
+    for version in (1, 2):
+        metrics.model_runs("m", version, choice("fp32", "onnxruntime", fell_back="why"))
+    metrics.forget("m", 1)
+    figures = shown(metrics)
+    assert figures["modelyard_model_info"] == {("fp32", "NVIDIA Q100", "m", "fp32", "onnxruntime", "2"): 1}
+    assert figures["modelyard_engine_fallback"] == {("m", "2"): 1}
 
 
 def test_an_answered_request_shows_in_every_phase_and_in_its_inputs(metrics: Metrics) -> None:
@@ -52,6 +80,7 @@ def test_batches_are_counted_by_their_size(metrics: Metrics) -> None:
         ("deadline_drop", "modelyard_deadline_drops_total"),
         ("gone_drop", "modelyard_client_gone_drops_total"),
         ("golden_failure", "modelyard_golden_failures_total"),
+        ("out_of_memory", "modelyard_out_of_memory_total"),
     ],
 )
 def test_what_can_happen_is_counted_from_zero(metrics: Metrics, happens: str, family: str) -> None:

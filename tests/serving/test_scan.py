@@ -89,3 +89,27 @@ def test_a_model_that_is_not_there_holds_nothing(tmp_path: Path) -> None:
 def test_a_repository_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="the model repository cannot be read"):
         scan(tmp_path / "models")
+
+
+def test_engines_in_a_version_and_in_its_cache_are_a_part_of_it(tmp_path: Path) -> None:
+    publish(tmp_path / "models")
+    publish(tmp_path / "models")
+    cache = tmp_path / "cache"
+    looks = [scan(tmp_path / "models", cache)["fake"].versions]
+    for place in (tmp_path / "models/fake/1/engines", cache / "fake/1-0123456789ab"):
+        place.mkdir(parents=True)
+        (place / "a.json").touch()
+        looks.append(scan_model(tmp_path / "models", "fake", cache).versions)
+    first, second, third = (look[1] for look in looks)
+    assert first != second != third
+    assert looks[0][2] == looks[1][2] == looks[2][2], "the other version is as it was"
+    assert scan(tmp_path / "models")["fake"].versions[1] == second, "nobody looks into a cache that is not used"
+
+
+@pytest.mark.parametrize("other", ["10-0123456789ab", "11-0123456789ab", "1"])
+def test_the_cache_of_another_version_changes_nothing(tmp_path: Path, other: str) -> None:
+    publish(tmp_path / "models")
+    before = scan(tmp_path / "models", tmp_path / "cache")
+    (tmp_path / "cache/fake" / other).mkdir(parents=True)
+    (tmp_path / "cache/fake" / other / "a.json").touch()
+    assert scan(tmp_path / "models", tmp_path / "cache") == before
