@@ -34,6 +34,11 @@ COMMANDS = {
         "serving",
         "prove a bundle's artefacts on the device at hand: BUNDLE [--device cpu|cuda]",
     ),
+    "tune": (
+        "export.tune_command:tune_command",
+        "serving",
+        "choose batch size, instances and artefact for a limit of p99 on this device: BUNDLE --p99-ms 50",
+    ),
     "serve": ("serving.commands:serve_command", "serving", "answer over HTTP: REPOSITORY [--host --port ...]"),
     "key": ("serving.key_command:key_command", "serving", "make an API key, and its line for the file of keys: NAME"),
 }

@@ -10,7 +10,7 @@ Knows files and documents. Knows nothing of engines or devices themselves.
 import os
 import tempfile
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal, Self, TypeVar
 
 import msgspec
 from pydantic import Field, ValidationError
@@ -21,6 +21,8 @@ from bundle.evidence import Check, CheckKind, Latency, shortfall
 from bundle.manifest import FilePath, digest_of
 from bundle.spec import Sha256, Spec, problems
 from bundle.store import Bundle, sha256_of
+
+D = TypeVar("D", bound=Spec)
 
 FOLDER = "engines"
 SHORT_NAMES = {"onnxruntime": "ort", "tensorrt": "trt"}
@@ -132,7 +134,7 @@ def read_records(bundle: Bundle, cache: Path | None = None) -> tuple[list[Engine
         if path.name.endswith(".tune.json"):
             continue
         try:
-            record = _read(path)
+            record = read_document(path, EngineRecord, "prove or build it again")
             _check(bundle, path, record)
             records.append(record)
         except BundleError as cause:
@@ -140,17 +142,22 @@ def read_records(bundle: Bundle, cache: Path | None = None) -> tuple[list[Engine
     return records, wrong
 
 
-def _read(path: Path) -> EngineRecord:
+def read_document(path: Path, form: type[D], remedy: str) -> D:
+    """Read a sidecar that carries a digest of itself; `remedy` is what to do about one that was changed.
+
+    Raises:
+        BundleError: it cannot be read, is of another form, or was changed after it was written.
+    """
     try:
         content = msgspec.json.decode(path.read_bytes())
-        record = EngineRecord.model_validate_json(msgspec.json.encode(content))
+        document = form.model_validate_json(msgspec.json.encode(content))
     except ValidationError as cause:
         raise BundleError(f"{path}: {problems(cause)}") from None
     except (OSError, msgspec.MsgspecError, RecursionError) as cause:
         raise BundleError(f"{path}: cannot be read: {cause}") from None
-    if record.digest != digest_of(content):
-        raise BundleError(f"{path}: its content does not match its digest; prove or build it again")
-    return record
+    if content.get("digest") != digest_of(content):
+        raise BundleError(f"{path}: its content does not match its digest; {remedy}")
+    return document
 
 
 def _check(bundle: Bundle, path: Path, record: EngineRecord) -> None:

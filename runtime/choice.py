@@ -7,7 +7,7 @@ manifests, records and figures. Knows nothing of how anything is loaded.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -126,8 +126,7 @@ def choose(bundle: Bundle, device: DeviceInfo, wanted: Wanted, versions: Version
     """
     records = _sort(bundle, device, wanted, versions)
     there = _candidates(bundle, device, wanted, records.usable)
-    artefacts = bundle.manifest.artefacts
-    fitting = [one for one in there if wanted.takes(one.artefact, artefacts[one.artefact], one.runtime)]
+    fitting = _fitting(bundle, wanted, there)
     if not fitting and (wanted.require_engine or wanted.artefact is not None or not there):
         raise BundleError(_nothing(bundle, device, wanted, there, records))
     compared = _comparable(device, fitting or there)
@@ -136,23 +135,44 @@ def choose(bundle: Bundle, device: DeviceInfo, wanted: Wanted, versions: Version
         fell_back = _amiss(bundle, device, wanted, best, records)
     else:
         fell_back = _nothing(bundle, device, wanted, there, records)
-    artefact = artefacts[best.artefact]
+    choice = _choice(bundle, device, wanted, best, records)
+    return replace(choice, why=_why(best, compared, device), fell_back=fell_back)
+
+
+def candidates(
+    bundle: Bundle, device: DeviceInfo, wanted: Wanted, versions: Versions
+) -> tuple[list[Choice], list[str]]:
+    """All that `choose` would compare, and what is wrong with the rest that lies there, a line each."""
+    records = _sort(bundle, device, wanted, versions)
+    there = _candidates(bundle, device, wanted, records.usable)
+    fitting = _fitting(bundle, wanted, there)
+    compared = _comparable(device, fitting)
+    unproven = [f"{one} is not proven on {device}" for one in fitting if one not in compared]
+    found = [_choice(bundle, device, wanted, one, records) for one in compared]
+    return found, [*unproven, *records.broken, *records.elsewhere]
+
+
+def _fitting(bundle: Bundle, wanted: Wanted, there: list[_Candidate]) -> list[_Candidate]:
+    artefacts = bundle.manifest.artefacts
+    return [one for one in there if wanted.takes(one.artefact, artefacts[one.artefact], one.runtime)]
+
+
+def _choice(bundle: Bundle, device: DeviceInfo, wanted: Wanted, one: _Candidate, records: _Records) -> Choice:
+    artefact = bundle.manifest.artefacts[one.artefact]
     path = bundle.path(artefact)
-    if best.record is not None and best.record.file is not None:
-        path = engines_folder(bundle, wanted.engines) / best.record.file
+    if one.record is not None and one.record.file is not None:
+        path = engines_folder(bundle, wanted.engines) / one.record.file
     return Choice(
-        artefact=best.artefact,
+        artefact=one.artefact,
         precision=artefact.precision,
-        runtime=best.runtime,
+        runtime=one.runtime,
         path=path,
         atol=artefact.atol,
         device=device,
-        latency=best.latency,
-        parallel=best.parallel,
-        why=_why(best, compared, device),
-        fell_back=fell_back,
-        record=best.record,
-        proven_here=tuple(dict.fromkeys(one.artefact for one in records.usable)),
+        latency=one.latency,
+        parallel=one.parallel,
+        record=one.record,
+        proven_here=tuple(dict.fromkeys(record.artefact for record in records.usable)),
     )
 
 

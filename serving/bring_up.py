@@ -108,10 +108,10 @@ async def is_served(served: ServedModel, folder: Path, hands: Hands) -> bool:
     bundle = await hands.prove(open_bundle, folder)
     if bundle.manifest.digest != served.manifest.digest:
         return False
-    choice = await hands.prove(served.choose_anew)
-    if not choice.runs_as(served.choice):
+    tuned = await hands.prove(served.choose_anew)
+    if not tuned.runs_as(served.tuned):
         return False
-    served.choice = choice
+    served.tuned = tuned
     return True
 
 

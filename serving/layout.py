@@ -54,17 +54,29 @@ class LaidOut:
         return tuple(sorted({min(2**power, largest) for power in range(largest.bit_length() + 1)}))
 
 
-def lay_out(max_batch_size: int, choice: Choice, placed: Placed, settings: ModelSettings, given: Given) -> LaidOut:
-    """Decide; `max_batch_size` is what the bundle's evidence covers."""
+def lay_out(
+    max_batch_size: int,
+    choice: Choice,
+    placed: Placed,
+    settings: ModelSettings,
+    given: Given,
+    tuned_batch_size: int | None = None,
+) -> LaidOut:
+    """Decide; `max_batch_size` is what the bundle's evidence covers.
+
+    `tuned_batch_size` goes before what the latency table says, but on the event loop, which it must not hold up.
+    """
     layout = settings.layout or given.layout
     here = not placed.is_gpu and layout != "latency" and is_small(choice.latency, given.here_ms)
     threads = 1 if placed.is_gpu else min(settings.threads or given.num_lanes, given.num_lanes)
     pays = layout == "auto" and wide_pays(choice.latency, choice.parallel, threads)
     always_wide = threads > 1 and layout == "latency"
     most = min(placed.slots if placed.is_gpu else given.num_lanes, given.num_lanes)
+    by_table = preferred_batch_size(choice.latency, max_batch_size, HERE_BATCH_MS if here else math.inf)
+    worth = tuned_batch_size or by_table
     policy = Policy(
         max_batch_size=min(settings.max_batch_size or max_batch_size, max_batch_size),
-        preferred_batch_size=preferred_batch_size(choice.latency, max_batch_size, HERE_BATCH_MS if here else math.inf),
+        preferred_batch_size=min(worth, by_table) if here else worth,
         max_queue=settings.max_queue or given.max_queue,
         max_queue_delay_s=settings.max_queue_delay_ms / 1e3,
         instances=1 if always_wide else min(settings.instances or most, most),

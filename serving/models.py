@@ -104,6 +104,9 @@ def _running(served: ServedModel) -> dict[str, Any]:
         "device": str(choice.device),
         "why": choice.why,
     }
+    tuned = served.tuned.shown(served.batcher.shortage.largest, served.policy.instances)
+    if tuned is not None:
+        told["tuned"] = tuned
     if choice.fell_back:
         told["fell_back"] = choice.fell_back
     if choice.record is not None and choice.record.file is not None:

@@ -26,6 +26,7 @@ from serving.layout import Given, LaidOut, lay_out
 from serving.metrics import Metrics, ModelMetrics
 from serving.model_settings import Layout, ModelSettings
 from serving.placing import Placing
+from serving.tuned import Tuned, follow
 
 R = TypeVar("R")
 
@@ -72,9 +73,12 @@ class ServedModel:
         self.version = bundle.manifest.version
         self.timeout_s = settings.timeout_ms / 1e3 if settings.timeout_ms else serving.timeout_s
         self.placed = serving.placing.of(settings)
-        self._versions = serving.placing.devices.version
-        self.choice = self.choose_anew()
-        laid_out = lay_out(self.manifest.max_batch_size, self.choice, self.placed, settings, serving.given)
+        self._versions, self._given = serving.placing.devices.version, serving.given
+        self.tuned = self.choose_anew()
+        settings = self.tuned.fill(settings)
+        self.placed = serving.placing.of(settings)
+        most_rows, worth = self.manifest.max_batch_size, self.tuned.batch_size
+        laid_out = lay_out(most_rows, self.choice, self.placed, settings, serving.given, worth)
         self.policy, self.batch_ladder = laid_out.policy, laid_out.batch_ladder
         self.engines: Engines = self._load(laid_out, serving)
         self.predictor: Predictor = next(iter(self.engines.loaded.values()))
@@ -100,6 +104,11 @@ class ServedModel:
         return CpuEngines(load(laid_out.threads), load(laid_out.wide_threads) if laid_out.wide_threads else None)
 
     @property
+    def choice(self) -> Choice:
+        """What runs, and why that."""
+        return self.tuned.choice
+
+    @property
     def folder(self) -> Path:
         """Where the bundle lies."""
         return self.bundle.folder
@@ -110,13 +119,14 @@ class ServedModel:
         dead = self.engines.dead_because
         return f"model '{self.name}' version {self.version} on {dead}" if dead else ""
 
-    def choose_anew(self) -> Choice:
-        """What would run if the model were loaded now; reads the records that lie there.
+    def choose_anew(self) -> Tuned:
+        """What would run if the model were loaded now; reads the records and the tuning that lie there.
 
         Raises:
             BundleError: nothing would.
         """
-        return choose(self.bundle, self.placed.device, self.placed.wanted, self._versions)
+        choice = choose(self.bundle, self.placed.device, self.placed.wanted, self._versions)
+        return follow(self.bundle, choice, self.placed, self._versions, self.settings, self._given)
 
     async def ask(self, call: Call, inputs: Sequence[bytes | Prepared], finish: Finish[R]) -> R:
         """Answer one request: `finish` makes the answer of its rows.

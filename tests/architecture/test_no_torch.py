@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.builders import png, write_fake_bundle
 
 BLOCKED = (
@@ -67,6 +69,10 @@ def on_the_node(*arguments: str) -> str:
 
 def test_an_engine_can_be_built_without_torch() -> None:
     assert "--hardware-compatibility" in on_the_node("build-engine", "--help")
+
+
+def test_a_device_is_tuned_for_without_torch() -> None:
+    assert on_the_node("tune", "--help").startswith("usage: modelyard tune")
 
 
 def test_artefacts_are_proven_without_torch(tmp_path: Path) -> None:
