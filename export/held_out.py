@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from bundle.errors import DataError
+from bundle.errors import DataError, ModelyardError
 from bundle.evidence import Check
 from bundle.preprocess import load_preprocess
 from bundle.store import Bundle
@@ -70,7 +70,7 @@ def _config(bundle: Bundle) -> TrainConfig:
     origin = bundle.manifest.provenance
     try:
         return TrainConfig.model_validate(origin.arguments)
-    except (ValidationError, DataError):
+    except (ValidationError, ModelyardError):
         raise DataError(
             f"'{bundle.manifest.name}' was made by '{origin.recipe}', which has no test split of a recipe"
         ) from None

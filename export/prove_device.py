@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from bundle.engines import EngineRecord, engines_folder, plan_path, read_records, record_stem, write_record
-from bundle.errors import BundleError, DataError, ModelyardError, RuntimeFailed
+from bundle.errors import BundleError, DataError, RuntimeFailed
 from bundle.store import Bundle
 from export.device_proof import Bench, Candidate, HeldOut, Outcome, prepare_proof, prove_candidates, reference_predictor
 from runtime.predictor import Predictor
@@ -119,7 +119,7 @@ def find_held_out(bundle: Bundle, expected: Predictor, wanted: TestSplitWanted) 
         split = score_held_out(bundle, expected, may_download=wanted == "yes")
     except ImportError as cause:
         why = f"the training extra is not installed ({cause})"
-    except (ModelyardError, OSError) as cause:
+    except (DataError, OSError) as cause:
         why = str(cause)
     else:
         return split, f"{split.num_samples} samples scored"
