@@ -40,6 +40,8 @@ class DeviceEvidence(Spec):
     num_samples: int = Field(ge=1)
     """Inputs whose decoded answers were compared."""
     latency: Latency
+    parallel: Latency | None = None
+    """All processors on one batch, on a CPU that has several: serving chooses its layout by it."""
     measured_with: dict[str, str]
 
     def shortfall(self) -> str | None:

@@ -182,15 +182,29 @@ def prove_candidates(proof: Proof, candidates: list[Candidate], say: Callable[[s
             checks.append([])
             refused.append(str(cause))
     standing = {str(i): runtime for i, runtime in enumerate(loaded) if runtime is not None}
-    latencies = _measured(proof, standing) if standing else {}
+    latencies = _measured(proof, standing, proof.bench.placement.threads) if standing else {}
+    parallel = _parallel(proof, {i: candidates[int(i)] for i in standing})
     return [
-        Outcome(one, _evidence(proof, one, checks[i], latencies[str(i)]) if str(i) in latencies else None, refused[i])
+        Outcome(
+            one,
+            _evidence(proof, one, checks[i], latencies[str(i)], parallel.get(str(i))) if str(i) in latencies else None,
+            refused[i],
+        )
         for i, one in enumerate(candidates)
     ]
 
 
-def _load(proof: Proof, candidate: Candidate) -> Runtime:
-    return proof.bench.load(proof.bundle.manifest, candidate.runtime, candidate.path, proof.bench.placement)
+def _parallel(proof: Proof, standing: dict[str, Candidate]) -> dict[str, Latency]:
+    """The same with all processors on one batch, on a CPU that has several."""
+    threads = available_cpus()
+    if proof.bench.device.kind != "cpu" or threads < 2 or not standing:
+        return {}
+    return _measured(proof, {i: _load(proof, one, Placement(threads=threads)) for i, one in standing.items()}, threads)
+
+
+def _load(proof: Proof, candidate: Candidate, placement: Placement | None = None) -> Runtime:
+    placement = placement or proof.bench.placement
+    return proof.bench.load(proof.bundle.manifest, candidate.runtime, candidate.path, placement)
 
 
 def _checks(proof: Proof, candidate: Candidate, runtime: Runtime) -> list[Check]:
@@ -205,17 +219,20 @@ def _checks(proof: Proof, candidate: Candidate, runtime: Runtime) -> list[Check]
     return checks + (proof.held_out.check(predictor, limits) if proof.held_out else [])
 
 
-def _measured(proof: Proof, standing: dict[str, Runtime]) -> dict[str, Latency]:
+def _measured(proof: Proof, standing: dict[str, Runtime], threads: int) -> dict[str, Latency]:
     sizes = [size for size in LATENCY_BATCHES if size <= proof.bundle.manifest.max_batch_size]
-    return measure(standing, [sample.inputs for sample in proof.golden], sizes, proof.bench.placement.threads)
+    return measure(standing, [sample.inputs for sample in proof.golden], sizes, threads)
 
 
-def _evidence(proof: Proof, candidate: Candidate, checks: list[Check], latency: Latency) -> DeviceEvidence:
+def _evidence(
+    proof: Proof, candidate: Candidate, checks: list[Check], latency: Latency, parallel: Latency | None
+) -> DeviceEvidence:
     return DeviceEvidence(
         proven_against=proof.against,
         checks=tuple(checks),
         num_samples=len(proof.golden) + (proof.held_out.num_samples if proof.held_out else 0),
         latency=latency,
+        parallel=parallel,
         measured_with={
             "machine": this_machine(),
             "python": platform.python_version(),

@@ -200,7 +200,9 @@ def _sort(bundle: Bundle, device: DeviceInfo, wanted: Wanted, versions: Versions
 
 def _candidates(bundle: Bundle, device: DeviceInfo, wanted: Wanted, usable: list[EngineRecord]) -> list[_Candidate]:
     """What could run here: what is proven here; on a CPU what the export proved too, on a GPU the fp32 artefact."""
-    found = [_Candidate(one.artefact, one.runtime, one.evidence.latency, record=one) for one in usable]
+    found = [
+        _Candidate(one.artefact, one.runtime, one.evidence.latency, one.evidence.parallel, record=one) for one in usable
+    ]
     proven = {(one.artefact, one.runtime) for one in found}
     for name, artefact in bundle.manifest.artefacts.items():
         if (name, artefact.runtime) in proven:

@@ -5,8 +5,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from tests.builders import png, write_fake_bundle
 
 BLOCKED = (

@@ -62,6 +62,8 @@ def test_what_is_proven_on_this_cpu_is_chosen_by_that_proof(fake_bundle: Bundle)
     assert outcome.refused == ""
     chosen = choose(fake_bundle, present.device, ANYTHING, present.version)
     assert (chosen.artefact, chosen.latency) == ("fp32", record.evidence.latency)
+    assert chosen.parallel == record.evidence.parallel
+    assert (chosen.parallel is not None) == (present.device.num_cpus > 1)
     assert "proven on" in chosen.why
 
 
