@@ -122,9 +122,9 @@ class ModelRepository:
         self._publish()
         try:
             await asyncio.gather(*(self.follow(name, one) for name, one in found.items()))
+            await self._hands.prove(give_back)
         except Stopped:
             return
-        await self._hands.prove(give_back)
         self._hands.started()
         self._starting = False
         if self._watch is not None:

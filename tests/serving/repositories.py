@@ -97,8 +97,9 @@ async def kept(
     limits: Limits | None = None,
     serve: Callable[[Bundle, ModelSettings, Serving], ServedModel] = ServedModel,
     placing: Placing | None = None,
+    begin: bool = True,
 ) -> AsyncIterator[Kept]:
-    """The models of a folder, brought up; without polling unless asked for."""
+    """The models of a folder, brought up unless `begin` says no; without polling unless asked for."""
     placing = placing or Placing()
     lanes = Lanes(placing.num_lanes(2))
     metrics = Metrics()
@@ -115,7 +116,8 @@ async def kept(
         placing.wanted.engines,
     )
     try:
-        await models.start()
+        if begin:
+            await models.start()
         yield Kept(models, counted)
     finally:
         await models.close()

@@ -227,3 +227,19 @@ async def test_a_model_whose_settings_cannot_be_read_is_refused_with_why(tmp_pat
         assert "serving.toml" in only(here).reason
         assert told in only(here).reason
         assert here.counted.failures == 1
+
+
+async def test_a_service_that_ends_just_as_its_models_are_ready_ends_in_order(tmp_path: Path) -> None:
+    """What comes after bringing up needs the same threads, and they begin nothing more."""
+    write_fake_bundle(tmp_path)
+
+    async with kept(tmp_path, begin=False) as here:
+        told = here.counted.model_ready
+
+        def end(model: str, version: int, ready: bool) -> None:
+            told(model, version, ready)
+            here.models._hands.close()
+
+        here.counted.model_ready = end  # type: ignore[method-assign]
+        await here.models.start()
+        assert here.counted.ready == {("fake", 1): True}
