@@ -71,7 +71,7 @@ def _row(point: Point, tuning: Tuning) -> tuple[str, ...]:
 
 def figure(value: float) -> str:
     """Three digits or more, and no exponent."""
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+    return f"{value:,.0f}" if value >= 100 else f"{value:#.3g}".rstrip(".")
 
 
 def _outcome(tuning: Tuning) -> list[str]:

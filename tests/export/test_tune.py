@@ -263,7 +263,7 @@ def test_the_columns_of_the_table_are_aligned(bundle: Bundle) -> None:
     heading = next(i for i, line in enumerate(lines) if "artefact" in line)
     right = lines[heading].index("request p99") + len("request p99")
     cells = [line[:right].split()[-1] for line in lines[heading + 1 : heading + 4]]
-    assert cells == ["2.47", "24,691", "20"]
+    assert cells == ["2.47", "24,691", "20.0"]
     assert lines[heading + 2].rstrip().endswith("over")
 
 
