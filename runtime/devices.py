@@ -6,10 +6,13 @@ Knows the operating system, CUDA's runtime and the engines' modules. Knows nothi
 from functools import cache
 from importlib import import_module
 from pathlib import Path
+from typing import Any
+from uuid import UUID
 
 from bundle.device import DeviceInfo
 from bundle.errors import RuntimeFailed
 from runtime.cpus import available_cpus
+from runtime.cuda import Gpu
 from runtime.runtime import Placement
 
 MODULES = {"onnxruntime": "onnxruntime", "tensorrt": "tensorrt"}
@@ -37,22 +40,38 @@ def _cpu_name() -> str:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown CPU")
 
 
-@cache
-def _gpu(index: int) -> DeviceInfo:
+def cudart() -> Any:
+    """CUDA's runtime, as its bindings offer it.
+
+    Raises:
+        RuntimeFailed: they are not installed.
+    """
     try:
-        from cuda.bindings import runtime as cudart
+        return import_module("cuda.bindings.runtime")
     except ImportError as cause:
         raise RuntimeFailed(f"device 'cuda' needs CUDA's bindings: {cause}; pip install 'modelyard[gpu]'") from cause
-    error, count = cudart.cudaGetDeviceCount()
-    if error != cudart.cudaError_t.cudaSuccess or not 0 <= index < count:
-        there = f"{count} there" if error == cudart.cudaError_t.cudaSuccess else f"CUDA says {error.name}"
-        raise RuntimeFailed(
-            f"there is no GPU {index} ({there}); check the driver (nvidia-smi), the container's GPUs and "
-            "CUDA_VISIBLE_DEVICES, or choose device 'cpu'"
-        )
-    error, properties = cudart.cudaGetDeviceProperties(index)
-    if error != cudart.cudaError_t.cudaSuccess:
-        raise RuntimeFailed(f"GPU {index} does not tell what it is: CUDA says {error.name}")
+
+
+def num_gpus() -> int:
+    """How many GPUs this process may use; 0 where there is no driver, or nothing to ask it with."""
+    try:
+        error, count = cudart().cudaGetDeviceCount()
+    except RuntimeFailed:
+        return 0
+    return 0 if int(error) else int(count)
+
+
+def gpu_uuids() -> tuple[str, ...]:
+    """The identity of each GPU that this process may use, as CUDA numbers them; the driver's tools name it too."""
+    module = cudart()
+    found = (module.cudaGetDeviceProperties(index) for index in range(num_gpus()))
+    return tuple(str(UUID(bytes=properties.uuid.bytes)) for error, properties in found if not int(error))
+
+
+@cache
+def _gpu(index: int) -> DeviceInfo:
+    gpu = Gpu(cudart(), index)
+    properties = gpu.check(cudart().cudaGetDeviceProperties(index), "tell what it is")
     return DeviceInfo(
         kind="cuda",
         name=properties.name.decode().rstrip("\0"),
@@ -61,7 +80,11 @@ def _gpu(index: int) -> DeviceInfo:
 
 
 def installed_version(runtime: str) -> str | None:
-    """The version of an engine as it is installed here; None where it is not."""
+    """The version of an engine as it is installed here; None where it is not.
+
+    onnxruntime and onnxruntime-gpu are one module and tell the same version: what they compute on is in the device's
+    part of a record.
+    """
     if runtime not in MODULES:
         return ""
     try:

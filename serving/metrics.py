@@ -19,6 +19,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.samples import Exemplar
 
 from serving.families import SECONDS, Families
+from serving.gpu_metrics import gpu_figures
 from serving.model_metrics import ModelMetrics
 from serving.nv_metrics import nv_families
 from serving.tallies import Tally
@@ -161,7 +162,7 @@ class Metrics:
         return encode(Shown(self._collected())), content_type
 
     def _collected(self) -> list[Metric]:
-        found = list(self._source.collect())
+        found = [*self._source.collect(), *gpu_figures()]
         return [*found, *nv_families(found)] if self._nv_metrics else found
 
 

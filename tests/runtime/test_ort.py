@@ -2,34 +2,19 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnxruntime as ort
 import pytest
 
-from bundle.errors import RuntimeFailed
-from bundle.tensors import Array, TensorSpec
+from bundle.errors import DeviceLost, OutOfMemory, RuntimeFailed
+from bundle.tensors import Array, Tensors, TensorSpec
 from runtime.ort import OrtRuntime
 from runtime.runtime import Placement
+from tests.runtime.onnx_graphs import write_doubling, write_endless
 
 HAS_CUDA = "CUDAExecutionProvider" in ort.get_available_providers()
 SHAPE = ("batch", 4)
-
-
-def write_doubling(path: Path, shape: tuple[int | str | None, ...] = SHAPE, dtype: str = "FLOAT") -> Path:
-    """A graph that gives y = x + x."""
-    onnx: Any = pytest.importorskip("onnx")
-    element = getattr(onnx.TensorProto, dtype)
-    graph = onnx.helper.make_graph(
-        [onnx.helper.make_node("Add", ["x", "x"], ["y"])],
-        "doubling",
-        [onnx.helper.make_tensor_value_info("x", element, shape)],
-        [onnx.helper.make_tensor_value_info("y", element, shape)],
-    )
-    opset = onnx.helper.make_opsetid("", 20)
-    onnx.save(onnx.helper.make_model(graph, opset_imports=[opset], ir_version=10), path)
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -93,12 +78,6 @@ def test_a_device_that_is_not_there_is_refused_with_advice(path: Path) -> None:
     assert "install 'modelyard[gpu]' in place of 'modelyard[serving]', or choose device 'cpu'" in str(caught.value)
 
 
-@pytest.mark.gpu
-@pytest.mark.skipif(not HAS_CUDA, reason="this onnxruntime has no CUDA")
-def test_a_gpu_gives_the_same_answer(path: Path) -> None:
-    assert np.array_equal(OrtRuntime(path, Placement("cuda")).run({"x": rows(3)})["y"], rows(3) * 2)
-
-
 @pytest.mark.parametrize("content", [b"", b"junk", bytes(1000)])
 def test_a_file_that_is_no_graph_is_refused_by_its_name(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "model.onnx"
@@ -151,3 +130,70 @@ def test_a_refused_batch_does_not_spoil_the_next(runtime: OrtRuntime) -> None:
     with pytest.raises(RuntimeFailed):
         runtime.run({"x": rows(2)[0]})
     assert np.array_equal(runtime.run({"x": rows(2)})["y"], rows(2) * 2)
+
+
+class Broken:
+    """A session whose engine fails with these words, one after the other."""
+
+    session = None
+    lost = ""
+
+    def __init__(self, *words: str) -> None:
+        self._words = list(words)
+
+    def run(self, batch: Tensors) -> Tensors:
+        raise RuntimeError(self._words.pop(0))
+
+
+def test_a_runtime_lives(runtime: OrtRuntime) -> None:
+    assert runtime.dead_because == ""
+
+
+def test_a_batch_that_memory_does_not_hold_is_told_and_the_next_is_computed(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime = OrtRuntime(path)
+    with monkeypatch.context() as patch:
+        patch.setattr(runtime, "_on", Broken("Failed to allocate memory for requested buffer of size 32"))
+        with pytest.raises(OutOfMemory) as caught:
+            runtime.run({"x": rows(2)})
+    assert str(caught.value).startswith("onnxruntime failed on x: float32 [2, 4]: Failed to allocate memory")
+    assert runtime.dead_because == ""
+    assert np.array_equal(runtime.run({"x": rows(2)})["y"], rows(2) * 2)
+
+
+def test_what_does_not_fit_into_the_hosts_memory_is_out_of_memory(tmp_path: Path) -> None:
+    runtime = OrtRuntime(write_endless(tmp_path / "model.onnx"))
+    with pytest.raises(OutOfMemory, match=r"onnxruntime failed on x: float32 \[1, 1\]: "):
+        runtime.run({"x": np.ones((1, 1), np.float32)})
+    assert runtime.dead_because == ""
+
+
+def test_a_lost_device_is_remembered_with_the_first_cause(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runtime = OrtRuntime(path)
+    first = "CUDA failure 700: an illegal memory access was encountered ; GPU=0"
+    monkeypatch.setattr(runtime, "_on", Broken(first, "nobody asks again"))
+    with pytest.raises(DeviceLost, match="CUDA failure 700"):
+        runtime.run({"x": rows(1)})
+    assert first in runtime.dead_because
+    for _ in range(2):
+        with pytest.raises(DeviceLost, match=r"cpu is lost to this process: .*CUDA failure 700"):
+            runtime.run({"x": rows(1)})
+    assert first in runtime.dead_because
+
+
+def test_an_execution_that_failed_is_a_loss_only_where_the_device_says_so(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime = OrtRuntime(path)
+    words = "CUBLAS failure 13: CUBLAS_STATUS_EXECUTION_FAILED"
+    broken = Broken(words, words)
+    monkeypatch.setattr(runtime, "_on", broken)
+    with pytest.raises(RuntimeFailed, match="EXECUTION_FAILED") as caught:
+        runtime.run({"x": rows(1)})
+    assert type(caught.value) is RuntimeFailed
+    assert runtime.dead_because == ""
+    broken.lost = "cuda:0 is lost to this process: cudaErrorLaunchFailure"
+    with pytest.raises(DeviceLost, match="EXECUTION_FAILED; cuda:0 is lost to this process: cudaErrorLaunchFailure"):
+        runtime.run({"x": rows(1)})
+    assert "cudaErrorLaunchFailure" in runtime.dead_because
