@@ -42,6 +42,7 @@ def export_onnx(module: nn.Module, inputs: tuple[TensorSpec, ...], outputs: tupl
             verbose=False,
         )
         _keep_names_apart(program)
+        _forget_places(program)
         program.save(path, external_data=False)
     written = {entry.domain: entry.version for entry in onnx.load(path, load_external_data=False).opset_import}
     if written.get("") != OPSET:  # for an opset it does not know, the exporter writes an invalid file without a word
@@ -55,6 +56,12 @@ def _keep_names_apart(program: Any) -> None:
     for value in (value for node in graph for value in node.outputs if not value.is_graph_output()):
         if value.name in taken:
             value.name = f"{value.name}.inner"
+
+
+def _forget_places(program: Any) -> None:
+    """Each node carries the Python stack that made it, with this machine's paths: nobody needs them in a model."""
+    for node in program.model.graph:
+        node.metadata_props.pop("pkg.torch.onnx.stack_trace", None)
 
 
 def _example_shape(spec: TensorSpec) -> list[int]:
