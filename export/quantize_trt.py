@@ -29,9 +29,9 @@ SMOOTHING = 0.8
 """Share of a channel's size that moves into the weights, where the scale is fixed. MiniLM's lowest cosine to fp32 on
 160 SST-2 sentences: 0.9598 without, 0.9857 at 0.6, 0.9914 at 0.8."""
 MAX_OUTLIER = 7.0
-"""Largest value of a product's input over its root mean square, for which 127 levels are enough. MiniLM, smoothed, on 64
-texts: 4.7 to 7.2 for 30 products and 11 to 26 for the second of each feed-forward. With all 36 the mean cosine to fp32
-falls to 0.85; up to 10 (30 products) it is 0.9966, the lowest 0.985; up to 7 (25) 0.9987 and 0.9947; up to 6 (21)
+"""Largest value of a product's input over its root mean square, for which 127 levels are enough. MiniLM, smoothed, on
+64 texts: 4.7 to 7.2 for 30 products and 11 to 26 for the second of each feed-forward. With all 36 the mean cosine to
+fp32 falls to 0.85; up to 10 (30 products) it is 0.9966, the lowest 0.985; up to 7 (25) 0.9987 and 0.9947; up to 6 (21)
 0.9991 and 0.9962."""
 
 
@@ -45,7 +45,7 @@ def quantize_for_tensorrt(source: Path, target: Path, calibration: list[Tensors]
     name_nodes(model.graph)
     quantize = _products if is_transformer(model.graph) else _whole
     made = quantize(model, target, calibration)
-    _check(target)
+    check_for_tensorrt(target)
     return f"static QDQ for TensorRT, S8S8 a channel, symmetric, {made}; calibrated on {len(calibration)} samples"
 
 
@@ -78,8 +78,12 @@ def _outliers(model: onnx.ModelProto, names: set[str], calibration: list[Tensors
     return {name: largest[name] / max(float(np.sqrt(np.mean(squares[name]))), 1e-12) for name in names}
 
 
-def _check(target: Path) -> None:
-    """What TensorRT's parser would refuse is not written."""
+def check_for_tensorrt(target: Path) -> None:
+    """Refuse what its parser refuses.
+
+    Raises:
+        UnusableModel: a zero point that is not 0, or a quantised bias.
+    """
     graph = onnx.load(target).graph
     tensors = constants(graph)
     for node in graph.node:
