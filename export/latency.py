@@ -23,13 +23,16 @@ def measure(
     rows: list[Tensors],
     batch_sizes: list[int],
     threads: int = 1,
-    min_runs: int = MIN_RUNS,
-    budget_s: float = BUDGET_S,
+    min_runs: int | None = None,
+    budget_s: float | None = None,
 ) -> dict[str, Latency]:
     """Median milliseconds by artefact and batch size; the commonest shape of `rows` fills a batch.
 
-    `threads` is what the engines were loaded with, to be told beside the figures.
+    `threads` is what the engines were loaded with, to be told beside the figures. Fewer runs than usual are enough
+    where nothing is decided by them.
     """
+    min_runs = MIN_RUNS if min_runs is None else min_runs
+    budget_s = BUDGET_S if budget_s is None else budget_s
     alike = max(group_alike(rows), key=len)
     table: dict[str, dict[int, float]] = {name: {} for name in runtimes}
     for size in batch_sizes:

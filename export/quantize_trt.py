@@ -45,7 +45,7 @@ def quantize_for_tensorrt(source: Path, target: Path, calibration: list[Tensors]
     name_nodes(model.graph)
     quantize = _products if is_transformer(model.graph) else _whole
     made = quantize(model, target, calibration)
-    _check(target)
+    check_for_tensorrt(target)
     return f"static QDQ for TensorRT, S8S8 a channel, symmetric, {made}; calibrated on {len(calibration)} samples"
 
 
@@ -78,8 +78,12 @@ def _outliers(model: onnx.ModelProto, names: set[str], calibration: list[Tensors
     return {name: largest[name] / max(float(np.sqrt(np.mean(squares[name]))), 1e-12) for name in names}
 
 
-def _check(target: Path) -> None:
-    """What TensorRT's parser would refuse is not written."""
+def check_for_tensorrt(target: Path) -> None:
+    """Refuse what its parser refuses.
+
+    Raises:
+        UnusableModel: a zero point that is not 0, or a quantised bias.
+    """
     graph = onnx.load(target).graph
     tensors = constants(graph)
     for node in graph.node:

@@ -79,13 +79,16 @@ def test_the_vectors_are_those_of_the_library(folder: Path, bundle: Bundle) -> N
     assert answers[-1].num_tokens == MAX_TOKENS
 
 
-def test_both_artefacts_are_proven_against_the_pytorch_model(bundle: Bundle) -> None:
-    assert list(bundle.manifest.artefacts) == ["fp32", "int8"]
+def test_all_artefacts_are_proven_against_the_pytorch_model(bundle: Bundle) -> None:
+    assert list(bundle.manifest.artefacts) == ["fp32", "int8", "fp16", "int8-trt"]
     for name, artefact in bundle.manifest.artefacts.items():
         assert artefact.evidence is not None
         assert artefact.evidence.proven_against == "the PyTorch model of the folder"
         assert artefact.evidence.metric_name == "mean_cosine"
-        assert artefact.evidence.metric["artefact"] > {"fp32": 0.999999, "int8": 0.99}[name]
+        assert (
+            artefact.evidence.metric["artefact"]
+            > {"fp32": 0.999999, "int8": 0.99, "fp16": 0.9999, "int8-trt": 0.99}[name]
+        )
 
 
 def test_the_bundle_tells_what_the_folder_says(bundle: Bundle, folder: Path) -> None:
@@ -130,7 +133,7 @@ def test_a_classifier_gives_the_scores_of_the_library(classifier: Path, tmp_path
 def test_every_encoder_of_the_list_is_imported_with_proof(model_type: str, tmp_path: Path) -> None:
     folder = write_encoder(tmp_path / "encoder", model_type)
     manifest = open_bundle(import_hf(folder, EMBED, tmp_path / "models", max_batch_size=2)).manifest
-    assert set(manifest.artefacts) == {"fp32", "int8"}, manifest.left_out
+    assert set(manifest.artefacts) == {"fp32", "int8", "fp16", "int8-trt"}, manifest.left_out
 
 
 @pytest.mark.usefixtures("quick")

@@ -95,7 +95,8 @@ def refusal(tmp_path: Path, model: onnx.ModelProto | bytes | None = None, **chan
 def test_a_bundle_says_that_it_is_proven_against_itself_only(tmp_path: Path) -> None:
     bundle = imported(tmp_path)
     manifest = bundle.manifest
-    assert (manifest.name, manifest.task, list(manifest.artefacts)) == ("theirs", "image-classification", ["fp32"])
+    assert (manifest.name, manifest.task) == ("theirs", "image-classification")
+    assert list(manifest.artefacts) == ["fp32", "fp16"]
     evidence = manifest.artefacts["fp32"].evidence
     assert evidence is not None
     assert evidence.proven_against.startswith("itself only")
@@ -104,6 +105,28 @@ def test_a_bundle_says_that_it_is_proven_against_itself_only(tmp_path: Path) -> 
     card = (bundle.folder / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert "Proven against itself only" in card
     replay(load_predictor(bundle), bundle.golden(), manifest.artefacts["fp32"].atol)
+
+
+def test_nothing_is_made_for_devices_that_are_not_asked_for(tmp_path: Path) -> None:
+    file, spec = write(tmp_path / "given")
+    bundle = open_bundle(import_onnx(file, spec, tmp_path / "models", max_batch_size=4, devices=("cpu",)))
+    assert (list(bundle.manifest.artefacts), bundle.manifest.left_out) == (["fp32"], ())
+
+
+def test_a_graph_that_cannot_be_fp16_is_imported_without_it_and_says_why(tmp_path: Path) -> None:
+    model = graph()
+    del model.graph.node[:]
+    model.graph.node.extend(
+        [
+            helper.make_node("Cast", ["image"], ["pixels"], to=TensorProto.FLOAT),
+            helper.make_node("ReduceMean", ["pixels", "axes"], ["means"], keepdims=0),
+            helper.make_node("Softmax", ["means"], ["scores"]),
+        ]
+    )
+    manifest = imported(tmp_path, model).manifest
+    assert list(manifest.artefacts) == ["fp32"]
+    assert [one.artefact for one in manifest.left_out] == ["fp16"]
+    assert "nothing in it is for fp16" in manifest.left_out[0].reason
 
 
 def test_the_answer_is_the_files_own(tmp_path: Path) -> None:

@@ -19,10 +19,25 @@ def test_int8_may_lose_half_a_point_at_most() -> None:
     assert limits.disagreement_share <= 0.01
 
 
+@pytest.mark.parametrize("precision", ["fp16", "int8", "int8-trt"])
 @pytest.mark.parametrize("task", TOLERANCES)
-def test_int8_is_allowed_at_least_what_fp32_is(task: str) -> None:
-    fp32, int8 = (tolerance(task, precision).model_dump() for precision in ("fp32", "int8"))
-    assert [name for name in fp32 if not 0 <= fp32[name] <= int8[name]] == []
+def test_fewer_bits_are_allowed_at_least_what_fp32_is(task: str, precision: str) -> None:
+    fp32, fewer = (tolerance(task, one).model_dump() for one in ("fp32", precision))
+    assert [name for name in fp32 if not 0 <= fp32[name] <= fewer[name]] == []
+
+
+@pytest.mark.parametrize("task", TOLERANCES)
+def test_fp16_is_nearer_than_int8_and_costs_a_thousandth_at_most(task: str) -> None:
+    fp16, int8 = (tolerance(task, precision) for precision in ("fp16", "int8"))
+    assert fp16.atol < int8.atol
+    assert fp16.random_atol < int8.random_atol
+    assert fp16.max_metric_drop <= 0.001
+
+
+@pytest.mark.parametrize("task", TOLERANCES)
+def test_int8_in_tensorrt_differs_from_int8_only_in_what_company_may_change(task: str) -> None:
+    int8, trt = (tolerance(task, precision).model_dump() for precision in ("int8", "int8-trt"))
+    assert {name for name in int8 if int8[name] != trt[name]} == {"batch_atol"}
 
 
 @pytest.mark.parametrize("task", TOLERANCES)
