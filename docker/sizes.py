@@ -19,6 +19,7 @@ import urllib.request
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -27,6 +28,8 @@ BEGIN, END = "<!-- sizes: made by docker/sizes.py --write -->", "<!-- /sizes -->
 CPU_TORCH = "https://download.pytorch.org/whl/cpu"
 NUM_LARGEST = 4
 THREADS = 8
+AT_ONCE_BYTES = 1 << 20
+"""Of a range: a table of contents of most wheels."""
 MB = 1e6
 
 
@@ -92,10 +95,11 @@ class Remote(io.RawIOBase):
         return len(content)
 
 
+@cache
 def wheel(name: str, url: str) -> Wheel:
     """The sizes of one wheel; Python files count twice, since pip compiles them."""
     remote = Remote(url)
-    with zipfile.ZipFile(io.BufferedReader(remote, 1 << 16)) as contents:
+    with zipfile.ZipFile(io.BufferedReader(remote, AT_ONCE_BYTES)) as contents:
         unpacked = sum(one.file_size * (2 if one.filename.endswith(".py") else 1) for one in contents.infolist())
     return Wheel(name, remote.size, unpacked)
 
@@ -131,12 +135,14 @@ def _said(errors: str) -> str:
 def row(image: Image) -> str:
     """One line of the table; what cannot be resolved is left out of the sums and named."""
     lacking = ""
+    print(f"resolving {image.extras}", file=sys.stderr, flush=True)
     try:
         found = resolve([f"{ROOT}[{image.extras}]"], image.index)
     except RuntimeError as cause:
         rest = [one for one in requirements(image.extras) if not one.startswith("tensorrt-cu13")]
         found = resolve([str(ROOT), *rest], image.index)
         lacking = f"**without TensorRT's libraries**, which could not be resolved where this was run: {cause}"
+    print(f"asking for the sizes of {len(found)} wheels", file=sys.stderr, flush=True)
     with ThreadPoolExecutor(THREADS) as pool:
         wheels = sorted(pool.map(lambda pair: wheel(*pair), found), key=lambda one: -one.download_bytes)
     largest = ", ".join(f"{one.name} {one.download_bytes / MB:.0f}" for one in wheels[:NUM_LARGEST])
