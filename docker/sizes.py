@@ -30,6 +30,7 @@ NUM_LARGEST = 4
 THREADS = 8
 AT_ONCE_BYTES = 1 << 20
 """Of a range: a table of contents of most wheels."""
+PATIENCE_S = 20
 MB = 1e6
 
 
@@ -110,6 +111,8 @@ def resolve(requirements: list[str], index: str | None) -> list[tuple[str, str]]
     Raises:
         RuntimeError: pip cannot; what it said last is in the message.
     """
+    if index and not _in_reach(index):
+        raise RuntimeError(f"{index} was out of reach where this was run")
     command = [
         *(sys.executable, "-m", "pip", "install", "--quiet", "--dry-run", "--ignore-installed", "--report", "-"),
         *("--constraint", str(ROOT / "constraints.txt"), *(("--extra-index-url", index) if index else ())),
@@ -126,6 +129,15 @@ def resolve(requirements: list[str], index: str | None) -> list[tuple[str, str]]
     return [(name, url) for name, url in pairs if url.startswith("http")]
 
 
+def _in_reach(index: str) -> bool:
+    """pip itself goes on without an index that does not answer, and would take torch with CUDA."""
+    try:
+        with urllib.request.urlopen(f"{index}/torch/", timeout=PATIENCE_S):  # noqa: S310 - ours, above
+            return True
+    except OSError:
+        return False
+
+
 def _said(errors: str) -> str:
     lines = [line.strip() for line in errors.splitlines()]
     told = [line for line in lines if re.search(r"failed\.$|No matching distribution|ResolutionImpossible", line)]
@@ -139,8 +151,10 @@ def row(image: Image) -> str:
     try:
         found = resolve([f"{ROOT}[{image.extras}]"], image.index)
     except RuntimeError as cause:
+        if image.index:
+            return f"| `{image.name}` | `{image.extras}` | - | - | - | - | **not resolved**: {cause} |"
         rest = [one for one in requirements(image.extras) if not one.startswith("tensorrt-cu13")]
-        found = resolve([str(ROOT), *rest], image.index)
+        found = resolve([str(ROOT), *rest], None)
         lacking = f"**without TensorRT's libraries**, which could not be resolved where this was run: {cause}"
     print(f"asking for the sizes of {len(found)} wheels", file=sys.stderr, flush=True)
     with ThreadPoolExecutor(THREADS) as pool:
