@@ -51,11 +51,20 @@ def contestants(bundle: Bundle, run: Path, stage: Stage) -> Iterator[Contestant]
     for artefact in (FP32, HALF) if stage.device.kind == "cuda" else (FP32, HALF, "int8"):
         yield Contestant("ONNX Runtime", artefact, _how_ort(stage), lambda name=artefact: _ort(bundle, name, stage))
     for artefact in (FP32, HALF, "int8-trt"):
-        yield Contestant("TensorRT", artefact, "its own engine", lambda name=artefact: _trt(bundle, name, stage))
+        yield Contestant(
+            "TensorRT",
+            artefact,
+            "the engine built here, with graphs where shapes are fixed",
+            lambda name=artefact: _trt(bundle, name, stage),
+        )
 
 
 def _how_ort(stage: Stage) -> str:
-    return "CUDA" if stage.device.kind == "cuda" else f"CPU, {stage.placement.threads} threads"
+    return (
+        "CUDA, with graphs where shapes are fixed"
+        if stage.device.kind == "cuda"
+        else f"CPU, {stage.placement.threads} threads"
+    )
 
 
 def _torch(bundle: Bundle, run: Path, stage: Stage) -> Iterator[Contestant]:

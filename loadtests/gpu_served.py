@@ -29,6 +29,8 @@ from serving.oip.request import HEADER
 from training.gpu_results import HttpRow, Served
 
 WARM_UP_S = 1.0
+DEVICE_FLAGS = {"cpu": ("--device=cpu",), "cuda": ("--device=cuda", "--cuda-graphs")}
+"""So that the service runs the engine in the way that the engine is measured alone."""
 ROWS_A_REQUEST = (1, 8)
 """Of prepared tensors."""
 
@@ -89,9 +91,8 @@ def _layouts(stage: Stage) -> list[tuple[int, Placement]]:
 
 def _http(bundle: Bundle, asked: Requests, stage: Stage, drive: Drive) -> tuple[HttpRow, ...]:
     repository = bundle.folder.parents[1]
-    device = f"--device={stage.device.kind}"
     cache = (f"--engines={stage.engines}",) if stage.engines else ()
-    service = start_service(repository, device, *cache, *drive.flags)
+    service = start_service(repository, *DEVICE_FLAGS[stage.device.kind], *cache, *drive.flags)
     with ready(service):
         targets = [("as clients send", 1, asked.service(service.port))]
         targets += [
