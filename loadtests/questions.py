@@ -67,15 +67,20 @@ class Questions:
 
 
 def questions(model: Path) -> Questions:
-    """Of the newest version of a model, <repository>/<name>."""
+    """Of the newest version of a model, <repository>/<name>, as its default artefact answers on the CPU."""
     bundle = open_bundle(newest(model))
-    manifest, predictor = bundle.manifest, load_predictor(bundle)
+    return questions_for(bundle, load_predictor(bundle), ROUNDING)
+
+
+def questions_for(bundle: Bundle, predictor: Predictor, rounding: float) -> Questions:
+    """As this predictor answers, give or take a rounding."""
+    manifest = bundle.manifest
     samples = bundle.golden()
     raws = [sample.raw for sample in samples]
     bodies = texts() if manifest.task == "sentence-embedding" else raws
     media_type = samples[0].media_type
     path = f"{ENDPOINTS[manifest.task].path}?model={manifest.name}"
-    golden = [post(path, media_type, raw, check(predictor, raw)) for raw in dict.fromkeys([*raws, *bodies])]
+    golden = [post(path, media_type, raw, check(predictor, raw, rounding)) for raw in dict.fromkeys([*raws, *bodies])]
     rows = [predictor.prepare(body).tensors for body in bodies]
     return Questions(
         bundle, path, media_type, tuple(bodies), tuple(golden), tuple(rows), document(predictor, bodies[0])
@@ -95,7 +100,7 @@ def document(predictor: Predictor, raw: bytes) -> bytes:
     return msgspec.json.encode({"model": manifest.name, "version": manifest.version, "predictions": predictions})
 
 
-def check(predictor: Predictor, raw: bytes) -> Check:
+def check(predictor: Predictor, raw: bytes, rounding: float = ROUNDING) -> Check:
     """Whether a body is the artefact's own answer to one input, by any version of the same model."""
     manifest = predictor.manifest
     (expected,) = predictor.predict([raw])
@@ -112,17 +117,17 @@ def check(predictor: Predictor, raw: bytes) -> Check:
         if got.model != manifest.name or len(got.predictions) != 1:
             return f"{len(got.predictions)} answers of '{got.model}', expected one of '{manifest.name}'"
         prediction = got.predictions[0]
-        return predictor.task.agree(expected, prediction, ROUNDING) or _other_scores(expected, prediction)
+        return predictor.task.agree(expected, prediction, rounding) or _other_scores(expected, prediction, rounding)
 
     return problem
 
 
-def _other_scores(expected: Any, got: Any) -> str | None:
+def _other_scores(expected: Any, got: Any, rounding: float) -> str | None:
     """Labels agree where the best one does; under load every listed score has to be the same, too."""
     if not isinstance(expected, Classification):
         return None
     pairs = zip(expected.top_k, got.top_k, strict=False)
     apart = max((abs(one.score - other.score) for one, other in pairs), default=0.0)
-    if apart <= ROUNDING and len(expected.top_k) == len(got.top_k):
+    if apart <= rounding and len(expected.top_k) == len(got.top_k):
         return None
     return f"scores are {apart:.3g} apart, {len(expected.top_k)} expected and {len(got.top_k)} got"

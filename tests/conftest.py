@@ -11,6 +11,14 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from bundle.store import Bundle, open_bundle
 from tests.builders import write_fake_bundle
+from tests.gpu import missing
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what needs a GPU where there is none, saying why."""
+    for item in items:
+        if item.get_closest_marker("gpu") and missing():
+            item.add_marker(pytest.mark.skip(reason=f"needs a GPU: {missing()}"))
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
-"""Results: one JSON file a recipe, beside a baseline and the published figure, and the table made from all of them.
+"""Results: one JSON file a recipe, beside a baseline and the published figure, and the page made from all of them.
 
-Knows files and figures. Knows nothing of how they were made.
+Knows files and figures. Knows nothing of how they were made, and leaves those of a GPU to gpu_results.py.
 """
 
 import os
@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from bundle.errors import RunError
 from bundle.spec import Spec, problems
+from training.gpu_results import GPU_FILE, gpu_section
 
 RESULTS_FILE = "results.json"
 NUM_SHOWN = 3  # the table shows a recipe's first figures; its JSON file has all, those of each class too
@@ -66,16 +67,16 @@ def table(folder: Path) -> str:
         "| recipe | data | test metrics | baseline | published | minutes | seed | commit |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for path in sorted(folder.glob("*.json")):
-        one = read_results(path)
+    found = [read_results(path) for path in sorted(folder.glob("*.json")) if path.name != GPU_FILE]
+    for one in found:
         cells = (
             f"`{one.recipe}`", one.data, _figures(dict(islice(one.metrics.items(), NUM_SHOWN))),
             _figures(one.baseline), _figures(one.published),
             f"{one.seconds / 60:.1f}", str(one.seed), one.commit[:10],
         )  # fmt: skip
         lines.append(f"| {' | '.join(cells)} |")
-    machines = sorted({read_results(path).machine for path in folder.glob("*.json")})
-    return PREAMBLE + "\n".join(lines) + "\n\nMachine: " + "; ".join(machines) + ".\n"
+    machines = sorted({one.machine for one in found})
+    return PREAMBLE + "\n".join(lines) + "\n\nMachine: " + "; ".join(machines) + ".\n" + gpu_section(folder)
 
 
 def _figures(figures: dict[str, float]) -> str:
