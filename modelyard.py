@@ -11,12 +11,12 @@ COMMANDS = {
     "data": ("training.commands:data_command", "training", "list or fetch public data sets"),
     "export": (
         "export.commands:export_command",
-        "export",
+        "export,serving",
         "make a bundle from a run, with proof: RUN --repository models",
     ),
     "import": (
         "export.commands:import_command",
-        "export",
+        "export,serving",
         "make a bundle from somebody's model, with proof: hf FOLDER | onnx FILE",
     ),
     "inspect": (
@@ -36,13 +36,13 @@ COMMANDS = {
     ),
     "tune": (
         "export.tune_command:tune_command",
-        "serving",
+        "serving,tune",
         "choose batch size, instances and artefact for a limit of p99 on this device: BUNDLE --p99-ms 50",
     ),
     "serve": ("serving.commands:serve_command", "serving", "answer over HTTP: REPOSITORY [--host --port ...]"),
     "key": ("serving.key_command:key_command", "serving", "make an API key, and its line for the file of keys: NAME"),
 }
-"""Subcommand -> ("module:function", the extra it needs, one line of help)."""
+"""Subcommand -> ("module:function", the extras it needs, one line of help); `gpu` does for `serving`."""
 
 
 def main(arguments: list[str] | None = None) -> None:
