@@ -14,6 +14,7 @@ import pytest
 
 from bundle.errors import DeviceLost, OutOfMemory, RuntimeFailed
 from runtime import trt_api
+from runtime.capture_gate import GATE
 from runtime.runtime import ON_CPU, Placement, runtime_class
 from runtime.trt import TrtRuntime
 from tests.runtime.simulated_gpu import HOST, Error, SimulatedGpu
@@ -103,6 +104,22 @@ def test_threads_at_once_on_a_device_that_does_things_meanwhile(
         assert list(pool.map(ask, range(400))) == [None] * 400
 
 
+def test_batches_wait_while_another_engine_captures_in_the_mode_that_allows_nobody_else(
+    threaded: SimulatedPlatform, case: Case
+) -> None:
+    runtime = threaded.load(case)
+    with ThreadPoolExecutor(2) as pool:
+        with GATE.alone():
+            threaded.gpu.journal.clear()
+            asked = pool.submit(runtime.run, images(4))
+            loaded = pool.submit(threaded.load, case)
+            with pytest.raises(TimeoutError):
+                asked.result(timeout=0.1)
+            assert threaded.gpu.journal == []
+        assert_right(case, images(4), asked.result())
+        assert_right(case, images(4), loaded.result().run(images(4)))
+
+
 # -- captured graphs
 
 
@@ -187,6 +204,17 @@ def test_an_engine_that_does_not_fit_leaves_nothing_behind(case: Case) -> None:
         assert live(platform) == before
         assert platform.gpu.misuses == []
     assert kept.dead_because == ""
+
+
+def test_an_engine_that_does_not_load_is_gone_while_its_error_is_still_looked_at(
+    platform: SimulatedPlatform, case: Case
+) -> None:
+    before = live(platform)
+    platform.modules.trt.refusals.append("the first run fails")
+    with pytest.raises(RuntimeFailed, match="the first run fails") as caught:
+        platform.load(case, TWO_SLOTS)
+    assert caught.value.__traceback__ is not None  # it holds the frames of the runtime
+    assert live(platform) == before
 
 
 def test_a_batch_that_finds_no_memory_leaves_the_engine_alive(platform: SimulatedPlatform, tmp_path: Path) -> None:
