@@ -468,6 +468,15 @@ def test_a_warning_of_tensorrt_is_logged(
     assert caplog.messages == ["tensorrt: built for another device of this kind"]
 
 
+def test_whoever_asked_hears_what_is_said_too(platform: SimulatedPlatform) -> None:
+    messages, severity = trt_api.messages_of(platform.modules.trt), platform.modules.trt.ILogger.Severity
+    heard: list[tuple[str, str]] = []
+    messages.also.append(lambda kind, said: heard.append((kind, said)))
+    for one in (severity.ERROR, severity.WARNING, severity.INFO):
+        messages.logger.log(one, one.name)
+    assert heard == [("error", "ERROR"), ("warning", "WARNING")]
+
+
 def test_words_of_other_threads_are_not_taken_for_the_reason(platform: SimulatedPlatform) -> None:
     messages = trt_api.messages_of(platform.modules.trt)
     error = platform.modules.trt.ILogger.Severity.ERROR
