@@ -8,8 +8,8 @@ waited for. So with two slots and two callers the bus is busy while the engine c
     slot 1           fill | copy in | (the GPU is busy) | compute k+1 ........ | copy out | read  fill ...
     engine          idle    | k ................ | k+1 .................. | k+2 ...
 
-A third slot hides filling and reading too, where rows are large; more only take memory: each slot holds buffers for
-the largest batch and one scratch memory of the engine's, whatever the number of its profiles. Where only the number of
+A third slot can hide filling and reading too, where rows are large. Each costs memory: buffers for the largest batch on
+both sides, and one scratch memory of the engine's, whatever the number of its profiles. Where only the number of
 rows varies, each batch size in `placement.graph_batches` is captured at load, a slot at a time, as one CUDA graph of
 copies and kernels; launching it costs one call in place of one a kernel, which is what small batches of small networks
 wait for. Sizes that are not captured, or could not be, run as they are: a graph changes no answer.
