@@ -8,14 +8,15 @@ waited for. So with two slots and two callers the bus is busy while the engine c
     slot 1           fill | copy in | (the GPU is busy) | compute k+1 ........ | copy out | read  fill ...
     engine          idle    | k ................ | k+1 .................. | k+2 ...
 
-A third slot hides filling and reading too, where rows are large; more only take memory: each slot holds buffers for
-the largest batch and one scratch memory of the engine's, whatever the number of its profiles. Where only the number of
+A third slot can hide filling and reading too, where rows are large. Each costs memory: buffers for the largest batch on
+both sides, and one scratch memory of the engine's, whatever the number of its profiles. Where only the number of
 rows varies, each batch size in `placement.graph_batches` is captured at load, a slot at a time, as one CUDA graph of
 copies and kernels; launching it costs one call in place of one a kernel, which is what small batches of small networks
 wait for. Sizes that are not captured, or could not be, run as they are: a graph changes no answer.
 
 The engine is loaded, warmed up and captured before the constructor returns, and all of it is freed when the runtime is
-dropped, on whatever thread that happens.
+dropped, on whatever thread that happens. Its captures disturb nobody (they count for their own thread only); those of
+ONNX Runtime do, and runtime/capture_gate.py lets engines wait for them.
 
 Knows TensorRT and CUDA by their modules, which it imports only when one is made. Knows nothing of tasks or batching.
 """
@@ -29,6 +30,7 @@ from typing import Any
 
 from bundle.errors import DeviceLost, RuntimeFailed
 from bundle.tensors import Tensors
+from runtime.capture_gate import GATE
 from runtime.cuda import Gpu
 from runtime.runtime import Placement
 from runtime.trt_api import Modules, installed_modules
@@ -55,7 +57,7 @@ class TrtRuntime:
         self._freeing = weakref.finalize(self, _free, gpu, freeing)
         self._idle: SimpleQueue[Slot] = SimpleQueue()
         try:
-            with gpu.borrowed():
+            with GATE.beside_others(), gpu.borrowed():
                 gpu.use()
                 self._engine = _load(gpu, trt, path, freeing)
                 for slot in [Slot(gpu, self._engine, freeing) for _ in range(max(placement.slots, 1))]:
@@ -85,12 +87,13 @@ class TrtRuntime:
         self._gpu.must_live()
         try:
             profile = self._engine.check(batch)
-            slot = self._idle.get()
-            try:
-                self._gpu.use()
-                return slot.run(batch, profile)
-            finally:
-                self._idle.put(slot)
+            with GATE.beside_others():
+                slot = self._idle.get()
+                try:
+                    self._gpu.use()
+                    return slot.run(batch, profile)
+                finally:
+                    self._idle.put(slot)
         except DeviceLost:
             raise
         except RuntimeFailed as cause:

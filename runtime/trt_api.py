@@ -9,7 +9,7 @@ Knows the form of the modules `tensorrt` and `tensorrt_rtx`. Knows nothing of me
 import logging
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from importlib import import_module
 from typing import Any, NamedTuple, Protocol
@@ -76,6 +76,10 @@ class Messages:
     """What TensorRT said, by thread: its words about a call come on the thread that made the call."""
 
     def __init__(self, trt: Any) -> None:
+        self.also: list[Callable[[str, str], None]] = []
+        """Who else wants to hear: called with "error" or "warning" and the words, on any thread. Warnings are logged
+        where nobody else hears them."""
+        also = self.also
         self._by_thread = by_thread = threading.local()
         severity = trt.ILogger.Severity
         errors, warning = (severity.INTERNAL_ERROR, severity.ERROR), severity.WARNING
@@ -89,8 +93,12 @@ class Messages:
                     if not hasattr(by_thread, "said"):
                         by_thread.said = deque(maxlen=KEPT_MESSAGES)
                     by_thread.said.append(msg)
-                elif severity == warning:
+                elif severity != warning:
+                    return
+                elif not also:
                     log.warning("tensorrt: %s", msg)
+                for hear in also:
+                    hear("warning" if severity == warning else "error", msg)
 
         self.logger = Log()
 
@@ -112,5 +120,5 @@ def _is_out_of_memory(said: str) -> bool:
 
 @cache
 def messages_of(trt: Any) -> Messages:
-    """The one log of this module and process: TensorRT keeps the first it was given for all that it makes later."""
+    """The one log of this module and process, for builders too: TensorRT stays with the first that it was given."""
     return Messages(trt)

@@ -29,6 +29,7 @@ class Severity(Enum):
     INTERNAL_ERROR = 0
     ERROR = 1
     WARNING = 2
+    INFO = 3
 
 
 class TensorIOMode(Enum):
