@@ -69,7 +69,8 @@ def _import_hf(
     try:
         from export.import_hf import import_hf
     except ModuleNotFoundError as cause:
-        raise RunError(f"module '{cause.name}' is not installed; pip install 'modelyard[huggingface,serving]'") from None
+        advice = "pip install 'modelyard[huggingface,serving]'"
+        raise RunError(f"module '{cause.name}' is not installed; {advice}") from None
     print(import_hf(folder, task, repository, name, max_tokens, samples, max_batch_size, devices))
 
 

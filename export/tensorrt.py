@@ -98,7 +98,7 @@ class _Build:
         self.log = listener(trt)
         self.log.forget()
         try:
-            self.builder = trt.Builder(self.log)
+            self.builder = trt.Builder(self.log.logger)
         except TypeError:  # pybind11's word for a null builder
             raise self._failed("cannot start: it finds no GPU or no driver that it can use") from None
 
@@ -111,7 +111,7 @@ class _Build:
         network = self.builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
         if network is None:
             raise self._failed("makes no network")
-        self.parser = trt.OnnxParser(network, self.log)  # it owns the weights until the engine is built
+        self.parser = trt.OnnxParser(network, self.log.logger)  # it owns the weights until the engine is built
         if not self.parser.parse_from_file(str(self.path)):
             errors = [self.parser.get_error(i) for i in range(self.parser.num_errors)]
             raise parse_error(self.path, self.name, errors, self.log.messages())

@@ -12,6 +12,7 @@ from typing import Any
 
 from bundle.errors import RuntimeFailed
 from export.onnx_nodes import Node, read_nodes
+from runtime.trt_api import Messages, messages_of
 
 MOST_SHOWN = 3
 NOISE = re.compile(
@@ -90,35 +91,34 @@ ADVICE: tuple[tuple[str, str], ...] = (
 OTHERWISE = "serve the artefact in ONNX Runtime, or change the graph at that node and export again"
 
 
+class Listener:
+    """Keeps what one TensorRT module says at warning level and above, from whatever thread."""
+
+    def __init__(self, messages: Messages) -> None:
+        self.logger = messages.logger
+        """What TensorRT takes."""
+        self._errors: list[str] = []
+        self._warnings: list[str] = []
+        messages.also.append(self._hear)
+
+    def _hear(self, kind: str, said: str) -> None:
+        (self._errors if kind == "error" else self._warnings).append(said)
+
+    def messages(self) -> list[str]:
+        """Errors; warnings where no error says anything."""
+        telling = [error for error in self._errors if not NOISE.search(error)]
+        return telling or self._warnings or self._errors
+
+    def forget(self) -> None:
+        """Begin anew."""
+        self._errors.clear()
+        self._warnings.clear()
+
+
 @cache
-def listener(trt: Any) -> Any:
-    """A logger of a TensorRT module that keeps what is said at warning level and above.
-
-    One a process and module: TensorRT stays with the first logger that it was given.
-    """
-
-    class Listener(trt.ILogger):
-        def __init__(self) -> None:
-            trt.ILogger.__init__(self)
-            self.errors: list[str] = []
-            self.warnings: list[str] = []
-
-        def log(self, severity: Any, message: str) -> None:
-            if severity <= trt.ILogger.ERROR:
-                self.errors.append(message)
-            elif severity == trt.ILogger.WARNING:
-                self.warnings.append(message)
-
-        def messages(self) -> list[str]:
-            """Errors; warnings where no error says anything."""
-            telling = [error for error in self.errors if not NOISE.search(error)]
-            return telling or self.warnings or self.errors
-
-        def forget(self) -> None:
-            self.errors.clear()
-            self.warnings.clear()
-
-    return Listener()
+def listener(trt: Any) -> Listener:
+    """The builder's ear at the one log that a process has: engines are run by the same module, and tell reasons too."""
+    return Listener(messages_of(trt))
 
 
 def parse_error(path: Path, builder: str, errors: Sequence[Any], messages: Sequence[str]) -> RuntimeFailed:

@@ -117,7 +117,9 @@ REFUSED: list[tuple[Callable[[], Any], list[Profile], str, str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("made", "wanted", "place", "reason", "advice"), REFUSED, ids=lambda one: str(one)[:30])
+@pytest.mark.parametrize(
+    ("made", "wanted", "place", "reason", "advice"), REFUSED, ids=[one[0].__name__ for one in REFUSED]
+)
 def test_an_operator_that_cannot_be_built_is_located_and_answered(
     made: Callable[[], Any], wanted: list[Profile], place: str, reason: str, advice: str, tmp_path: Path
 ) -> None:
