@@ -25,6 +25,11 @@ COMMANDS = {
         "show a bundle's manifest, artefacts and evidence: BUNDLE",
     ),
     "serve": ("serving.commands:serve_command", "serving", "answer over HTTP: REPOSITORY [--host --port ...]"),
+    "score": (
+        "scoring.commands:score_command",
+        "scoring",
+        "answer every row of a data set: BUNDLE INPUT OUTPUT",
+    ),
     "key": ("serving.key_command:key_command", "serving", "make an API key, and its line for the file of keys: NAME"),
 }
 """Subcommand -> ("module:function", the extra it needs, one line of help)."""
