@@ -69,8 +69,8 @@ def schema(
     answer = answer_fields(result_type, pictures)
     taken = {*WHERE, *ABOUT, *(field.name for field in answer)}
     for field in kept:
-        if field.name in taken:
-            raise BadInput(f"a column '{field.name}' is in every output; keep yours under another name: "
+        if field.name in taken or [one.name for one in kept].count(field.name) > 1:
+            raise BadInput(f"two columns of the output would be '{field.name}'; keep yours under another name: "
                            f"--keep {field.name}=my_{field.name}")  # fmt: skip
     where = [pa.field("source", pa.string()), pa.field("row", pa.int64())]
     about = [pa.field("error", pa.string()), pa.field("model", pa.string())]
@@ -90,16 +90,21 @@ class Rows:
 def table_of(schema: pa.Schema, manifest: Manifest, rows: Rows, save: Save | None = None) -> pa.RecordBatch:
     """Rows in the form of the schema; where there is no answer, its columns are null."""
     size = len(rows.scored)
-    columns: dict[str, Any] = {"source": rows.sources, "row": rows.numbers, **rows.kept}
+    columns: dict[str, Any] = {"source": list(map(_printable, rows.sources)), "row": rows.numbers, **rows.kept}
     answers = [_builtins(one, number, save) for one, number in zip(rows.scored, rows.numbers, strict=True)]
     for name in schema.names:
         if name not in {*WHERE, *ABOUT, *rows.kept}:
             columns[name] = [answer.get(name) for answer in answers]
-    columns["error"] = [one.error or None for one in rows.scored]
+    columns["error"] = [_printable(one.error) or None for one in rows.scored]
     columns["model"] = [manifest.name] * size
     columns["version"] = [manifest.version] * size
     columns["digest"] = [manifest.digest] * size
     return pa.RecordBatch.from_arrays([pa.array(columns[field.name], field.type) for field in schema], schema=schema)
+
+
+def _printable(text: str) -> str:
+    """The same where it is UTF-8; a name of a file, or a part of a cell, may be anything."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
 def _builtins(scored: Scored, number: int, save: Save | None) -> dict[str, Any]:
@@ -111,16 +116,18 @@ def _builtins(scored: Scored, number: int, save: Save | None) -> dict[str, Any]:
 
 def _saved(answer: dict[str, Any], number: int, save: Save) -> dict[str, Any]:
     """The same with pictures put into files, and their paths in their places."""
-    found: dict[str, Any] = {}
-    for name, value in answer.items():
-        match value:
-            case bytes():
-                found[name] = save(number, name, value)
-            case dict():
-                found[name] = _saved(value, number, save)
-            case _:
-                found[name] = value
-    return found
+    return {name: _put(value, number, name, save) for name, value in answer.items()}
+
+
+def _put(value: Any, number: int, name: str, save: Save) -> Any:
+    match value:
+        case bytes():
+            return save(number, name, value)
+        case dict():
+            return {key: _put(one, number, f"{name}.{key}", save) for key, one in value.items()}
+        case list() | tuple():
+            return [_put(one, number, f"{name}.{i}", save) for i, one in enumerate(value)]
+    return value
 
 
 def plain(batch: pa.RecordBatch) -> list[dict[str, Any]]:

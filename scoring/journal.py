@@ -4,6 +4,7 @@
 and documents. Knows nothing of scoring.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,11 +12,12 @@ import msgspec
 from pyarrow import fs
 
 from bundle.errors import DataError
-from scoring.store import Place
+from scoring.store import Place, put, reason
 
 JOB_FILE = "_job.json"
 SUMMARY_FILE = "_summary.json"
 DONE = "_done"
+READ_AT_ONCE = 16
 
 
 class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -36,6 +38,7 @@ class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     format: str
     rows_per_shard: int
     rows_per_chunk: int
+    batch_size: int
     limit: int | None
     sample: float | None
     versions: dict[str, str]
@@ -53,6 +56,12 @@ class Done(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Rows with an error, by its class."""
     part: str = ""
     """Name of its part; empty where it has no rows."""
+    num_bytes: int = 0
+    """Of its part."""
+
+
+Finished = dict[tuple[int, int], Done]
+"""By (file, shard)."""
 
 
 @dataclass(frozen=True)
@@ -61,37 +70,40 @@ class Journal:
 
     output: Place
 
-    def begin(self, job: Job) -> dict[tuple[int, int], Done]:
-        """Write down the job, or go on with it: finished shards by (file, shard).
+    def begin(self, job: Job) -> Finished:
+        """Write down the job, or go on with it: what is finished already.
+
+        Raises:
+            DataError: another job's output lies there, or something that is no output.
+        """
+        if not self.goes_on(job):
+            self.write(JOB_FILE, job)
+            return {}
+        return {(done.file, done.shard): done for done in self._finished()}
+
+    def goes_on(self, job: Job) -> bool:
+        """Whether a job of this kind began here; nothing is written.
 
         Raises:
             DataError: another job's output lies there, or something that is no output.
         """
         found = self._read(JOB_FILE)
         if found is None:
-            if self._is_foreign():
-                raise DataError(
-                    f"{self.output.given}: the folder is not empty, and no scoring job wrote it; name a new one"
-                )
-            self.write(JOB_FILE, job)
-            return {}
-        before = _decode(found, Job, self.output.below(JOB_FILE).given)
+            self._refuse_foreign()
+            return False
+        before = _decode(found, Job, str(self.output.below(JOB_FILE)))
         differing = [name for name in Job.__struct_fields__ if getattr(before, name) != getattr(job, name)]
         if differing:
             name = differing[0]
             raise DataError(
-                f"{self.output.given}: it holds another job's output: {name} was {getattr(before, name)!r}, now "
+                f"{self.output}: it holds another job's output: {name} was {getattr(before, name)!r}, now "
                 f"{getattr(job, name)!r}{_and_more(differing)}; name a new output, or remove that one"
             )
-        return {(done.file, done.shard): done for done in self._finished()}
+        return True
 
     def finish(self, name: str, done: Done) -> None:
         """A shard's part is there."""
         self.write(f"{DONE}/{name}.json", done)
-
-    def num_parts(self) -> int:
-        """Shards that are finished and have rows."""
-        return sum(1 for done in self._finished() if done.part)
 
     def write(self, name: str, document: Any) -> None:
         """Put a document, whole or not at all.
@@ -99,43 +111,61 @@ class Journal:
         Raises:
             DataError: the store does not take it.
         """
-        final, draft = self.output.below(name), self.output.below(f"_unfinished/{name.rpartition('/')[2]}")
-        try:
-            if self.output.is_local:
-                for path in (final.path, draft.path):
-                    self.output.files.create_dir(path.rpartition("/")[0], recursive=True)
-            with self.output.files.open_output_stream(draft.path) as stream:
-                stream.write(msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n")
-            self.output.files.move(draft.path, final.path)
-        except OSError as cause:
-            raise DataError(f"{final.given}: cannot be written: {cause}") from None
+        put(self.output, name, msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n")
 
     def _finished(self) -> list[Done]:
-        selector = fs.FileSelector(self.output.below(DONE).path, allow_not_found=True)
-        names = [info.base_name for info in self.output.files.get_file_info(selector)]
-        found = [_decode(self._read(f"{DONE}/{name}") or b"", Done, name) for name in sorted(names)]
-        there = {info.base_name for info in self.output.files.get_file_info(fs.FileSelector(self.output.path))}
-        lost = [done.part for done in found if done.part and done.part not in there]
-        if lost:
-            raise DataError(
-                f"{self.output.given}: part {lost[0]} was finished and is gone; to have it again, remove its "
-                f"document in {DONE}/"
-            )
+        names = sorted(name for name in self._sizes(DONE) if name.endswith(".json"))
+        with ThreadPoolExecutor(READ_AT_ONCE) as pool:
+            contents = pool.map(lambda name: self._read(f"{DONE}/{name}") or b"", names)
+            found: list[Done] = [
+                _decode(content, Done, str(self.output.below(f"{DONE}/{name}")))
+                for name, content in zip(names, contents, strict=True)
+            ]
+        sizes = self._sizes()
+        for name, done in zip(names, found, strict=True):
+            if done.part and sizes.get(done.part) != done.num_bytes:
+                now = f"has {sizes[done.part]} bytes" if done.part in sizes else "is gone"
+                raise DataError(
+                    f"{self.output}: part {done.part} was finished with {done.num_bytes} bytes, and {now}; to have it "
+                    f"again, remove {DONE}/{name}"
+                )
         return found
 
-    def _is_foreign(self) -> bool:
-        found = self.output.files.get_file_info(fs.FileSelector(self.output.path, allow_not_found=True))
-        return any(not info.base_name.startswith("_") for info in found)
+    def _sizes(self, folder: str = "") -> dict[str, int]:
+        """Files directly in a folder of the output."""
+        path = self.output.below(folder).path.rstrip("/")
+        selected = self.output.files.get_file_info(fs.FileSelector(path, allow_not_found=True))
+        return {one.base_name: one.size for one in selected if one.type == fs.FileType.File}
+
+    def _refuse_foreign(self) -> None:
+        info = self.output.info()
+        if info.type == fs.FileType.File:
+            raise DataError(f"{self.output}: it is a file; name a folder")
+        selector = fs.FileSelector(self.output.path, allow_not_found=True)
+        try:
+            strangers = [one.base_name for one in self.output.files.get_file_info(selector) if _is_foreign(one)]
+        except OSError as cause:
+            raise DataError(f"{self.output}: cannot be listed: {reason(cause)}") from None
+        if strangers:
+            raise DataError(
+                f"{self.output}: the folder is not empty ({min(strangers)}), and no scoring job wrote it; name a new one"
+            )
 
     def _read(self, name: str) -> bytes | None:
+        where = self.output.below(name)
         try:
-            with self.output.files.open_input_stream(self.output.below(name).path) as stream:
+            with where.files.open_input_stream(where.path) as stream:
                 content: bytes = stream.read()
                 return content
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as cause:
-            raise DataError(f"{self.output.below(name).given}: cannot be read: {cause}") from None
+            raise DataError(f"{where}: cannot be read: {reason(cause)}") from None
+
+
+def _is_foreign(info: Any) -> bool:
+    """Whatever is no document of ours; an object store may list the folder itself."""
+    return bool(info.base_name) and not info.base_name.startswith("_")
 
 
 def _decode(content: bytes, kind: type[Any], where: str) -> Any:

@@ -4,6 +4,7 @@ Knows batches of rows and places. Knows nothing of models or of when a shard is 
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Literal, Protocol
 
 import msgspec
@@ -12,7 +13,7 @@ from pyarrow import csv, parquet
 
 from bundle.errors import DataError
 from scoring.columns import plain
-from scoring.store import Place
+from scoring.store import UNFINISHED, Place, publish, reason
 
 Format = Literal["parquet", "csv", "jsonl"]
 ROW_GROUP_BYTES = 32 * 2**20
@@ -27,6 +28,9 @@ class Writer(Protocol):
 
     def close(self) -> None:
         """Write the end."""
+
+    def abandon(self) -> None:
+        """Let go of it, whatever state it is in."""
 
 
 class ParquetRows:
@@ -49,6 +53,13 @@ class ParquetRows:
         """Write what is left, and the footer."""
         self._flush()
         self._writer.close()
+
+    def abandon(self) -> None:
+        """Arrow would write the footer of a dead file when it is forgotten."""
+        self._gathered = []
+        with suppress(OSError):
+            self._writer.close()
+        self._writer.is_open = False
 
     def _flush(self) -> None:
         if self._gathered:
@@ -80,6 +91,10 @@ class CsvRows:
         """Nothing is left to write."""
         self._writer.close()
 
+    def abandon(self) -> None:
+        """The same."""
+        self.close()
+
 
 def _json(value: Any) -> str | None:
     if value is None or isinstance(value, str):
@@ -104,6 +119,9 @@ class JsonRows:
     def close(self) -> None:
         """Nothing is left to write."""
 
+    def abandon(self) -> None:
+        """Nothing is held."""
+
 
 WRITERS: dict[str, Callable[[Any, pa.Schema], Writer]] = {"parquet": ParquetRows, "csv": CsvRows, "jsonl": JsonRows}
 
@@ -112,12 +130,11 @@ class Part:
     """One part being written, under a name that nobody takes for a finished one."""
 
     def __init__(self, output: Place, name: str, schema: pa.Schema, kind: Format) -> None:
-        self._final = output.below(f"{name}.{kind}")
-        self._draft = output.below(f"_unfinished/{name}.{kind}")
-        if output.is_local:
-            output.files.create_dir(output.below("_unfinished").path, recursive=True)
-        self._stream = self._draft.files.open_output_stream(self._draft.path)
-        self._writer = WRITERS[kind](self._stream, schema)
+        self.name = f"{name}.{kind}"
+        self._final, self._draft = output.below(self.name), output.below(f"{UNFINISHED}/{self.name}")
+        self._writer: Writer | None = None
+        self._stream: Any = None
+        self._guarded(lambda: self._open(schema, kind))
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Append rows.
@@ -125,25 +142,43 @@ class Part:
         Raises:
             DataError: the store does not take them.
         """
-        self._guarded(lambda: self._writer.write(batch))
+        self._guarded(lambda: self._writer and self._writer.write(batch))
 
-    def commit(self) -> None:
-        """Give it its name.
+    def commit(self) -> int:
+        """Give it its name; how many bytes it has.
 
         Raises:
             DataError: the store does not take it.
         """
+        self._guarded(self._publish)
+        return int(self._final.info().size)
 
-        def finish() -> None:
-            self._writer.close()
+    def discard(self) -> None:
+        """Leave nothing of it."""
+        with suppress(OSError):
+            if self._writer is not None:
+                self._writer.abandon()
             self._stream.close()
-            self._draft.files.move(self._draft.path, self._final.path)
+        with suppress(OSError):
+            self._draft.files.delete_file(self._draft.path)
 
-        self._guarded(finish)
+    def _open(self, schema: pa.Schema, kind: Format) -> None:
+        if self._draft.is_local:
+            self._draft.files.create_dir(self._draft.path.rpartition("/")[0], recursive=True)
+        self._stream = self._draft.files.open_output_stream(self._draft.path)
+        self._writer = WRITERS[kind](self._stream, schema)
 
-    def _guarded(self, act: Callable[[], None]) -> None:
+    def _publish(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+        self._stream.close()
+        publish(self._draft, self._final)
+
+    def _guarded(self, act: Callable[[], Any]) -> None:
         try:
             act()
         except OSError as cause:
-            raise DataError(f"{self._final.given}: cannot be written: {cause}; nothing half-written is left under that "
-                            "name, and the same command goes on from here") from None  # fmt: skip
+            raise DataError(
+                f"{self._final}: cannot be written: {reason(cause)}; nothing is left under that name, and the same "
+                "command goes on from here"
+            ) from None

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from bundle.errors import BadInput, DeviceLost, RuntimeFailed
+from bundle.errors import BadInput, DeviceLost, ModelyardError, RuntimeFailed
 from bundle.preprocess import Prepared
 from bundle.store import Bundle
 from bundle.tensors import Tensors, group_alike
@@ -21,7 +21,7 @@ from runtime.runtime import ON_CPU, Placement
 Raw = Callable[[], bytes]
 """Fetches one raw input, on the thread that prepares it.
 
-Raises BadInput where it cannot be had.
+Raises BadInput where it cannot be had, DataError where the store fails.
 """
 
 
@@ -51,6 +51,7 @@ class Scorer:
 
         Raises:
             DeviceLost: the device is gone, and no row will be answered any more.
+        DataError: the store that raw inputs come from fails.
         """
         scored: list[Scored | None] = [None] * len(raws)
         prepared: dict[int, Prepared] = {}
@@ -69,7 +70,7 @@ class Scorer:
         return [one for one in scored if one is not None]
 
     def _run(self, rows: list[Tensors]) -> list[Tensors | RuntimeFailed]:
-        """A batch; where it fails, each row alone, so that only bad ones fail."""
+        """A batch; where it fails, its halves, so that in the end only bad rows fail, and memory may suffice."""
         start = time.perf_counter()
         try:
             outputs = self.predictor.run_batch(rows)
@@ -80,12 +81,16 @@ class Scorer:
         except RuntimeFailed as cause:
             if len(rows) == 1:
                 return [cause]
-        return [self._run([row])[0] for row in rows]
+        half = len(rows) // 2
+        return [*self._run(rows[:half]), *self._run(rows[half:])]
 
     def _decode(self, outputs: Tensors | RuntimeFailed, prepared: Prepared) -> Scored:
         if isinstance(outputs, RuntimeFailed):
             return _failed(outputs)
-        return Scored(self.predictor.decode(outputs, prepared, self._options))
+        try:
+            return Scored(self.predictor.decode(outputs, prepared, self._options))
+        except ModelyardError as cause:
+            return _failed(cause)
 
 
 def _failed(cause: Exception) -> Scored:

@@ -53,14 +53,19 @@ def chunks(source: Source, cut: Cut, finished: Mapping[tuple[int, int], Done]) -
             else:
                 reader = reader or source.rows(file, shard * cut.rows_per_shard)
                 wanted = cut.rows_per_shard if left is None else min(left, cut.rows_per_shard)
-                num_read = yield from _shard(reader, cut, file, shard, wanted)
+                num_read = yield from shard_chunks(reader, cut, file, shard, wanted)
             left = None if left is None else left - num_read
             if num_read < cut.rows_per_shard:
                 break
 
 
-def _shard(reader: Iterator[Row], cut: Cut, file: int, shard: int, wanted: int) -> Generator[Chunk, None, int]:
-    """Chunks of one shard; returns how many rows it had."""
+def shard_chunks(
+    reader: Iterator[Row], cut: Cut, file: int, shard: int, wanted: int
+) -> Generator[Chunk, None, int]:
+    """Chunks of one shard, whose rows the reader gives next; returns how many of the `wanted` rows there were.
+
+    The last one is there even where it has no rows: a shard without rows is finished like any other.
+    """
     rows: list[Row] = []
     num_read = held = 0
     for row in islice(reader, wanted):
@@ -71,8 +76,7 @@ def _shard(reader: Iterator[Row], cut: Cut, file: int, shard: int, wanted: int) 
         if len(rows) == cut.rows_per_chunk or held >= CHUNK_BYTES:
             yield Chunk(file, shard, rows)
             rows, held = [], 0
-    if num_read:
-        yield Chunk(file, shard, rows, num_read)
+    yield Chunk(file, shard, rows, num_read)
     return num_read
 
 

@@ -5,19 +5,25 @@ tables and cells. Knows nothing of models but the kind of their preprocessing.
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from typing import Any, Protocol
 
+import msgspec
 import pyarrow as pa
 
 from bundle.errors import BadInput, DataError
-from scoring.cells import read_file, reader_of
+from bundle.preprocess import Limits
+from scoring.cells import READ, read_file, reader_of, takes
+from scoring.kept import kept_type
+from scoring.listing import File, listing
 from scoring.scorer import Raw
-from scoring.store import File, Place, listing
-from scoring.tables import Table, Values, format_of
+from scoring.store import Place
+from scoring.tables import Head, Table, Values, format_of
 
 ENDINGS = {
     "image-resize": (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff"),
@@ -31,10 +37,11 @@ USUAL_COLUMNS = {
     "series": ("series", "values", "signal"),
 }
 """Columns that are tried in turn where none is named."""
+HEADS_AT_ONCE = 16
+"""Files whose heads are read at the same time: a store answers late, but many."""
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(msgspec.Struct, frozen=True, gc=False):
     """One input."""
 
     source: str
@@ -67,14 +74,13 @@ class Source(Protocol):
     """Kept columns as the output has them."""
     digest: str
     """sha256 over what makes the input what it is: paths, sizes, times."""
-    num_bytes: int
+    about: str
+    """For people: how many files, and which are left out."""
+    num_rows: int | None
+    """All rows, where that is known without reading everything."""
 
     def rows(self, index: int, start: int) -> Iterator[Row]:
         """Rows of one file from number `start` on."""
-        ...
-
-    def num_rows(self) -> int | None:
-        """All rows, where that is known without reading everything."""
         ...
 
 
@@ -83,60 +89,54 @@ class Files:
 
     kept: list[pa.Field] = []  # noqa: RUF012 - a file has no columns
 
-    def __init__(self, where: Place, found: list[File]) -> None:
-        self.files = [where.given]
+    def __init__(self, where: Place, found: list[File], about: str) -> None:
+        self.files = [str(where)]
         self.digest = digest_of(found)
-        self.num_bytes = sum(file.size for file in found)
-        self.paths = [file.path for file in found]
+        self.about = about
+        self.num_rows = len(found)
+        self._paths = [file.path for file in found]
         self._where = where
 
     def rows(self, index: int, start: int) -> Iterator[Row]:
         """See Source."""
-        for number in range(start, len(self.paths)):
-            path = self.paths[number]
-            yield Row(path, number, partial(read_file, self._where, path))
-
-    def num_rows(self) -> int | None:
-        """See Source."""
-        return len(self.paths)
+        for number in range(start, len(self._paths)):
+            path = self._paths[number]
+            yield Row(self._where.url(path), number, partial(read_file, self._where, path, Limits().max_bytes))
 
 
 class Tables:
     """Files of rows, all with the same columns."""
 
-    def __init__(self, where: Place, found: list[File], kind: str, columns: Columns) -> None:
-        self.files = [file.path for file in found]
-        self.digest = digest_of(found)
-        self.num_bytes = sum(file.size for file in found)
+    def __init__(self, where: Place, found: list[File], kind: str, columns: Columns, about: str) -> None:
         self._tables = [Table(where, file) for file in found]
+        self.files = list(map(str, self._tables))
+        self.digest = digest_of(found)
+        self.about = about
         self._read = reader_of(kind, where)
-        self._keep = columns.keep
-        there = self._tables[0].columns
-        self._inputs = columns.inputs or (usual_column(kind, there, found[0].path),)
-        for table in self._tables:
-            _check_columns(table, table.columns if table is not self._tables[0] else there,
-                           (*self._inputs, *columns.keep), there)  # fmt: skip
-        self.kept = [pa.field(name, _kept_type(there[old])) for old, name in columns.keep.items()]
+        self._keep = tuple(columns.keep)
+        with ThreadPoolExecutor(HEADS_AT_ONCE) as pool:
+            heads = list(pool.map(Table.head, self._tables))
+        first = next((i for i, head in enumerate(heads) if head.columns), 0)
+        self._inputs = columns.inputs or (usual_column(kind, heads[first], self.files[first]),)
+        for table, head in zip(self._tables, heads, strict=True):
+            if head.columns:  # a file without a byte has no rows either
+                _check_columns(table, head, kind, self._inputs, self._keep, heads[first])
+        self.kept = [pa.field(name, kept_type(heads[first].columns.get(old))) for old, name in columns.keep.items()]
+        counts = [head.num_rows for head in heads if head.num_rows is not None]
+        self.num_rows = sum(counts) if len(counts) == len(heads) else None
 
     def rows(self, index: int, start: int) -> Iterator[Row]:
         """See Source."""
-        wanted = [*self._inputs, *self._keep]
-        path = self.files[index]
-        for i, values in enumerate(self._tables[index].rows(start, wanted)):
-            yield self._row(path, start + i, values)
+        table, source = self._tables[index], self.files[index]
+        for number, values in enumerate(table.rows(start, self._inputs, self._keep), start):
+            yield self._row(source, table.file.path, number, values)
 
-    def _row(self, path: str, number: int, values: Values) -> Row:
+    def _row(self, source: str, path: str, number: int, values: Values) -> Row:
         if isinstance(values, BadInput):
-            return Row(path, number, partial(_raise, values), (None,) * len(self._keep))
-        cells = [values.get(name) for name in self._inputs]
+            return Row(source, number, partial(_raise, values), (None,) * len(self._keep))
+        cells = values.inputs
         raw = self._read(cells[0] if len(cells) == 1 else cells, path)
-        held = sum(len(cell) for cell in cells if isinstance(cell, bytes | str))
-        return Row(path, number, raw, tuple(map(_kept, map(values.get, self._keep), self.kept)), held)
-
-    def num_rows(self) -> int | None:
-        """See Source."""
-        counts = [table.num_rows() for table in self._tables]
-        return None if None in counts else sum(count for count in counts if count is not None)
+        return Row(source, number, raw, values.kept, sum(map(_num_bytes, (*cells, *values.kept))))
 
 
 def open_source(where: Place, kind: str, columns: Columns) -> Source:
@@ -146,76 +146,102 @@ def open_source(where: Place, kind: str, columns: Columns) -> Source:
         DataError: nothing, nothing that is read, several formats, or not the columns that are needed.
     """
     found = listing(where)
-    tables = [file for file in found if format_of(file.path)]
+    tables = [file for file in found if format_of(file.path) and not file.is_aside]
     single = [file for file in found if file.path.lower().endswith(ENDINGS[kind])]
-    if tables and (columns.inputs or not single):
+    if tables and (columns.inputs or columns.keep or not single):
         formats = {format_of(file.path) for file in tables}
         if len(formats) > 1:
-            raise DataError(f"{where.given}: files of several formats ({', '.join(sorted(map(str, formats)))}); "
+            raise DataError(f"{where}: files of several formats ({', '.join(sorted(map(str, formats)))}); "
                             "name those of one with a pattern, as 'folder/*.csv'")  # fmt: skip
-        return Tables(where, tables, kind, columns)
+        return Tables(where, tables, kind, columns, _about(tables, found))
     if not single:
-        endings = sorted({f".{file.path.rpartition('.')[2]}" if "." in file.path else "none" for file in found})
         raise DataError(
-            f"{where.given}: none of its {len(found)} files is read for this model: {', '.join(ENDINGS[kind])}, or "
-            f"tables (.parquet, .csv, .jsonl, also .gz and .zst); their endings are {', '.join(endings[:8])}"
+            f"{where}: none of its {len(found)} files is read for this model: {', '.join(ENDINGS[kind])}, or "
+            f"tables (.parquet, .csv, .jsonl, the last two also with .gz or .zst); it has {_endings(found)}"
         )
     if columns.inputs or columns.keep:
-        raise DataError(f"{where.given}: columns are named, and these are single files; tables have columns")
-    return Files(where, single)
+        raise DataError(f"{where}: columns are named, and these are single files; tables have columns")
+    return Files(where, single, _about(single, found))
 
 
 def digest_of(files: Sequence[File]) -> str:
     """sha256 over the listing."""
-    lines = "".join(f"{file.path}\t{file.size}\t{file.stamp}\n" for file in files)
-    return hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(f"{file.path}\t{file.size}\t{file.stamp}\n".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
 
 
-def usual_column(kind: str, there: dict[str, str], path: str) -> str:
+def usual_column(kind: str, head: Head, path: str) -> str:
     """The column that surely holds the inputs.
 
     Raises:
         DataError: there is none, or more than one could be meant.
     """
-    usual = [name for name in USUAL_COLUMNS[kind] if name in there]
-    if usual or len(there) == 1:
-        return (usual or list(there))[0]
-    raise DataError(f"{path}: which column holds the inputs? It has {_brief(there)}; name it with --column")
+    usual = [name for name in USUAL_COLUMNS[kind] if name in head.columns]
+    if usual or len(head.columns) <= 1:
+        return (usual or [*head.columns, USUAL_COLUMNS[kind][0]])[0]
+    raise DataError(f"{path}: which column holds the inputs? It has {_brief(head)}; name it with --column")
 
 
-def _check_columns(table: Table, there: dict[str, str], wanted: Sequence[str], first: dict[str, str]) -> None:
-    missing = [name for name in wanted if name not in there]
-    if missing:
-        raise DataError(f"{table.file.path}: no column '{missing[0]}'; it has {_brief(there)}")
-    unlike = [name for name in wanted if there[name] != first[name]]
-    if unlike:
-        raise DataError(
-            f"{table.file.path}: column '{unlike[0]}' is {there[unlike[0]]}, and {first[unlike[0]]} in the first file"
-        )
+def _check_columns(
+    table: Table, head: Head, kind: str, inputs: Sequence[str], keep: Sequence[str], first: Head
+) -> None:
+    for name in (*inputs, *keep):
+        if name not in head.columns:
+            raise DataError(f"{table}: no column '{name}'; it has {_brief(head)}")
+        if name in head.twice:
+            raise DataError(f"{table}: more than one column is called '{name}'; it has {_brief(head)}")
+    for name in inputs:
+        column = head.columns[name]
+        if column is not None and not takes(kind, column, alone=len(inputs) == 1):
+            several = f"; {len(inputs)} columns together are one series of numbers" if len(inputs) > 1 else ""
+            raise DataError(f"{table}: column '{name}' is {column}; this model reads {READ[kind]}{several}")
+        _check_same(table, name, str(column), str(first.columns.get(name)))
+    if len(inputs) > 1 and kind != "series":
+        raise DataError(f"{table}: {len(inputs)} input columns are named; this model reads {READ[kind]}, from one")
+    for name in keep:
+        _check_same(table, name, str(kept_type(head.columns[name])), str(kept_type(first.columns.get(name))))
 
 
-def _brief(there: dict[str, str]) -> str:
-    shown = [f"'{name}' ({kind})" for name, kind in islice(there.items(), 12)]
-    return ", ".join(shown) + (f" and {len(there) - 12} more" if len(there) > 12 else "") if shown else "no columns"
+def _check_same(table: Table, name: str, mine: str, firsts: str) -> None:
+    if mine != firsts:
+        raise DataError(f"{table}: column '{name}' is {mine}, and {firsts} in the first file: one schema for all, "
+                        "please, or one job for each")  # fmt: skip
 
 
-def _kept_type(kind: str) -> pa.DataType:
-    """Numbers stay numbers where a table says so; whatever else is text."""
-    known = {
-        "int64": pa.int64(),
-        "int32": pa.int32(),
-        "double": pa.float64(),
-        "float": pa.float32(),
-        "bool": pa.bool_(),
-    }
-    return known.get(kind, pa.string())
+def _about(chosen: list[File], found: list[File]) -> str:
+    others = len(found) - len(chosen)
+    size = f"{len(chosen)} file{'s' * (len(chosen) != 1)}, {sum(file.size for file in chosen) / 1e6:.1f} MB"
+    taken = {file.path for file in chosen} if others else set()
+    rest = [file for file in found if file.path not in taken] if others else []
+    return f"{size}; {others} more are not read: {_endings(rest)}" if others else size
 
 
-def _kept(value: Any, column: pa.Field) -> Any:
-    """A value as its column has it; what is no UTF-8 in a text is replaced."""
-    if value is None or not pa.types.is_string(column.type):
-        return value
-    return str(value).encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+def _endings(files: Sequence[File]) -> str:
+    """Which endings there are, the most frequent first."""
+    names = (file.path.rpartition("/")[2] for file in files)
+    counts = Counter(f".{name.rpartition('.')[2]}" if "." in name else "no ending" for name in names)
+    shown = ", ".join(f"{ending} ({number})" for ending, number in counts.most_common(8))
+    return f"{shown} and others" if len(counts) > 8 else shown
+
+
+def _brief(head: Head) -> str:
+    shown = [f"'{name}'{f' ({kind})' if kind else ''}" for name, kind in islice(head.columns.items(), 12)]
+    more = len(head.columns) - 12
+    return ", ".join(shown) + (f" and {more} more" if more > 0 else "") if shown else "no columns"
+
+
+def _num_bytes(value: Any) -> int:
+    """What a cell holds, roughly."""
+    match value:
+        case bytes() | str():
+            return len(value)
+        case list():
+            return 32 * len(value)
+        case dict():
+            return sum(map(_num_bytes, value.values()))
+    return 0
 
 
 def _raise(cause: BadInput) -> bytes:
