@@ -2,7 +2,8 @@
 
 On a local disk the system's own lock, which ends with its process. In an object store, which has no locks, a lease
 that is renewed while the job lives and runs out after a crash: a job that finds one waits to see which it is. Whoever
-finds another's lease in place of its own has lost the output, and stops. Knows places and clocks. Knows nothing of what is written there.
+finds another's lease in place of its own has lost the output, and stops. Knows places and clocks. Knows nothing of what
+is written there.
 """
 
 import fcntl
@@ -48,7 +49,7 @@ Check = Callable[[], None]
 
 
 @contextmanager
-def claim(output: Place, times: Times = Times()) -> Iterator[Check]:  # noqa: B008 - frozen
+def claim(output: Place, times: Times = Times()) -> Iterator[Check]:
     """Hold an output for as long as the body runs.
 
     Raises:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, NoReturn
 
 import tyro
 
-from bundle.errors import BadInput, OutputTaken, TooManyErrors
+from bundle.errors import OutputTaken, TooManyErrors
 from runtime.choice import Wanted
 from runtime.runtime import Placement
 from scoring.job import Plan, Settings, Summary, plan, score
@@ -51,7 +51,7 @@ def _score(
     `error` filled, and is never lost.
 
     Exit codes: 0 all rows are written (bad ones among them), 1 an error, 2 wrong usage, 3 more bad rows than
-    --max-error-share allows, 4 another job writes there.
+    --max-error-share allows, 4 another job writes there, 130 and 143 interrupted (SIGINT, SIGTERM).
 
     Args:
         bundle: A bundle (models/NAME/VERSION), or a model's folder for its newest version.
@@ -73,11 +73,8 @@ def _score(
         artefact: Exactly this artefact of the bundle.
         engines: Folder of engines and proofs that lie outside of the bundle.
         metrics_port: Serve the job's figures for Prometheus while it runs.
-        push_gateway: Push them to this gateway (host:port) at the end.
+        push_gateway: Push them to this gateway (host:port) every 15 seconds, and at the end.
     """
-    for name, value in (("limit", limit), ("rows-per-shard", rows_per_shard), ("workers", workers)):
-        if value is not None and value < 1:
-            raise BadInput(f"--{name} is {value}; it is at least 1")
     settings = Settings(
         bundle=bundle,
         input=input,
@@ -99,7 +96,7 @@ def _score(
     if dry_run:
         _describe(plan(settings))
         return
-    signal.signal(signal.SIGTERM, _ended)
+    signal.signal(signal.SIGTERM, _end)
     try:
         summary = score(settings)
     except TooManyErrors as cause:
@@ -127,15 +124,15 @@ def _renamed(keep: tuple[str, ...]) -> dict[str, str]:
 def _describe(planned: Plan) -> None:
     """What a job would do."""
     source, choice = planned.source, planned.choice
-    rows = source.num_rows()
+    rows = source.num_rows
     print(f"model    {planned.job.bundle} (digest {planned.job.digest[:12]})")
     print(f"artefact {choice.artefact} in {choice.runtime} on {choice.device}")
     print(f"why      {choice.why}")
-    print(f"input    {len(source.files)} file{'s' * (len(source.files) != 1)}, {source.num_bytes / 1e6:.1f} MB, "
-          f"{'rows are known when they are read' if rows is None else f'{rows} rows'}")  # fmt: skip
+    known = "how many rows is known once they are read" if rows is None else f"{rows} rows"
+    print(f"input    {known}; {source.about}")
     print(f"columns  {', '.join(f'{field.name} ({field.type})' for field in planned.target.schema)}")
     parts = f"parts of up to {planned.cut.rows_per_shard} rows, {planned.job.format}"
-    print(f"output   {planned.target.output.given}: {parts}")
+    print(f"output   {planned.target.output}: {parts}")
     for name, value in dataclasses.asdict(planned.cut).items():
         if name in ("limit", "sample") and value is not None:
             print(f"{name:<8} {value}")
@@ -147,5 +144,5 @@ def _fail(cause: Exception, code: int) -> NoReturn:
     sys.exit(code)
 
 
-def _ended(number: int, _: object) -> NoReturn:
+def _end(number: int, _: object) -> NoReturn:
     sys.exit(128 + number)  # on the way out, claims are given back

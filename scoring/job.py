@@ -4,16 +4,16 @@ Knows every part of scoring. Knows nothing of command lines.
 """
 
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
-from importlib.metadata import version
+from collections import Counter
+from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 import numpy as np
 
-from bundle.errors import BadInput
+from bundle.errors import BadInput, DataError
 from bundle.manifest import Manifest
 from bundle.store import Bundle, newest, open_bundle
 from bundle.tasks import TASKS
@@ -23,18 +23,25 @@ from runtime.devices import device_info, installed_version
 from runtime.runtime import Placement
 from scoring.claim import claim
 from scoring.columns import IN_COLUMNS, IN_FILES, schema
-from scoring.journal import SUMMARY_FILE, Done, Job, Journal
-from scoring.local import LocalRunner, Tally, Target
+from scoring.journal import SUMMARY_FILE, Job, Journal
+from scoring.listing import matches
+from scoring.local import LocalRunner
 from scoring.parts import Format
 from scoring.progress import Progress, shown
-from scoring.scorer import Scorer, read_options
+from scoring.scorer import Scorer, cheapest_batch, read_options
 from scoring.shards import Cut, chunks
 from scoring.source import Columns, Source, open_source
-from scoring.store import place
+from scoring.store import Place, clear_unfinished, place
+from scoring.tally import Tally
+from scoring.target import Target
 
 CHUNK_TENSOR_BYTES = 16 * 2**20
 """Of prepared inputs, at most, in one chunk."""
 MAX_CHUNK_ROWS = 512
+SLOTS = 2
+"""Batches on a GPU at once: one computes while the next is copied."""
+DECIDING = ("modelyard", "numpy", "opencv-python-headless", "pyarrow", "tokenizers")
+"""Packages whose version decides about bytes of the output, besides the engine."""
 
 
 @dataclass(frozen=True)
@@ -100,42 +107,70 @@ def plan(settings: Settings) -> Plan:
     Raises:
         BundleError, DataError, BadInput, RuntimeFailed: what is wrong with what was asked for.
     """
-    if settings.sample is not None and not 0 < settings.sample <= 1:
-        raise BadInput(f"--sample is {settings.sample:g}; a share lies over 0, and is at most 1")
+    _check_shares(settings)
     bundle = open_bundle(settings.bundle if (settings.bundle / "manifest.json").exists() else newest(settings.bundle))
     manifest = bundle.manifest
     task = TASKS[manifest.task]
     options = read_options(task(manifest.decode).options_type, settings.options)
     choice = choose(bundle, device_info(settings.placement), settings.wanted, installed_version)
-    source = open_source(place(settings.input), manifest.preprocess.kind, settings.columns)
-    output = place(settings.output)
+    where, output = place(settings.input), place(settings.output)
+    _refuse_inside(where, output)
+    source = open_source(where, manifest.preprocess.kind, settings.columns)
     in_files = settings.pictures == "files"
     columns = schema(task(manifest.decode).result_type, source.kept, IN_FILES if in_files else IN_COLUMNS)
     cut = Cut(settings.rows_per_shard, chunk_rows(manifest), settings.limit, settings.sample)
     target = Target(output, Journal(output), columns, settings.format, settings.pictures)
-    return Plan(bundle, choice, source, cut, target, _job(settings, manifest, choice, source, cut), options)
+    job = _job(settings, manifest, choice, source, str(where), cut)
+    target.journal.goes_on(job)
+    return Plan(bundle, choice, source, cut, target, job, options)
 
 
-def _job(settings: Settings, manifest: Manifest, choice: Choice, source: Source, cut: Cut) -> Job:
+def _check_shares(settings: Settings) -> None:
+    if settings.sample is not None and not 0 < settings.sample <= 1:
+        raise BadInput(f"--sample is {settings.sample:g}; a share lies over 0, and is at most 1")
+    if not 0 <= settings.max_error_share <= 1:
+        raise BadInput(f"--max-error-share is {settings.max_error_share:g}; a share lies between 0 and 1")
+    for name in ("limit", "rows_per_shard", "workers"):
+        value = getattr(settings, name)
+        if value is not None and value < 1:
+            raise BadInput(f"--{name.replace('_', '-')} is {value}; it is at least 1")
+
+
+def _refuse_inside(where: Place, output: Place) -> None:
+    """What a job writes must never become what it reads."""
+    mine = (output.path, output.below("part-00000-00000.parquet").path)
+    if where.scheme == output.scheme and any(matches(where, path) for path in mine):
+        raise DataError(f"{output}: the output lies inside of the input {where}; name a folder outside of it")
+
+
+def _job(settings: Settings, manifest: Manifest, choice: Choice, source: Source, where: str, cut: Cut) -> Job:
     return Job(
         bundle=f"{manifest.name}/{manifest.version}",
         digest=manifest.digest,
         artefact=choice.artefact,
         runtime=choice.runtime,
-        device=str(choice.device),
-        input=settings.input,
+        device=f"{choice.device.kind}: {choice.device.name}",
+        input=where,
         input_digest=source.digest,
         columns=list(settings.columns.inputs),
         keep=dict(settings.columns.keep),
-        options=list(settings.options),
+        options=sorted(settings.options),
         format=f"{settings.format}, pictures in {settings.pictures}",
         rows_per_shard=cut.rows_per_shard,
         rows_per_chunk=cut.rows_per_chunk,
+        batch_size=cheapest_batch(choice, manifest.max_batch_size),
         limit=cut.limit,
         sample=cut.sample,
-        versions={name: version(name) for name in ("modelyard", "pyarrow")}
+        versions={name: _version(name) for name in DECIDING}
         | {choice.runtime: installed_version(choice.runtime) or ""},
     )
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # another package gives the same module
+        return ""
 
 
 def chunk_rows(manifest: Manifest) -> int:
@@ -156,38 +191,46 @@ def score(settings: Settings) -> Summary:
         ModelyardError: what is wrong; finished shards stay finished.
     """
     planned = plan(settings)
-    with claim(planned.target.output):
-        finished = planned.target.journal.begin(planned.job)
+    target = planned.target
+    placement = settings.placement
+    if placement.device == "cuda":
+        placement = replace(placement, slots=SLOTS)
+    with claim(target.output) as check:
+        scorer = Scorer(planned.bundle, planned.choice, placement, planned.options)
+        finished = target.journal.begin(planned.job)
+        clear_unfinished(target.output)
         began = time.monotonic()
-        scorer = Scorer(planned.bundle, planned.choice, settings.placement, planned.options)
-        already = sum(done.num_scored for done in finished.values())
-        progress = Progress(planned.job.bundle, _total(planned), already)
-        with shown(progress, settings.metrics_port, settings.push_gateway, f"modelyard-score-{planned.job.bundle}"):
-            runner = LocalRunner(scorer, settings.workers or available_cpus(), progress)
-            todo = chunks(planned.source, planned.cut, finished)
-            tally = runner.run(planned.source, todo, planned.target, settings.max_error_share)
-        summary = _summary(planned, scorer, finished, tally, time.monotonic() - began)
-        planned.target.journal.write(SUMMARY_FILE, summary)
+        tally = Tally.of(finished.values())
+        progress = Progress(planned.job.bundle, _total(planned), tally.num_rows)
+
+        def told(num_rows: int, errors: Counter[str]) -> None:
+            check()
+            progress(num_rows, errors)
+
+        try:
+            with shown(progress, settings.metrics_port, settings.push_gateway, "modelyard-score"):
+                runner = LocalRunner(scorer, settings.workers or available_cpus(), told)
+                todo = chunks(planned.source, planned.cut, finished)
+                runner.run(planned.source, todo, target, tally, settings.max_error_share)
+            summary = _summary(planned, scorer, tally, time.monotonic() - began)
+            if tally.rows_now or not target.output.below(SUMMARY_FILE).exists():  # else it tells of the run that did it
+                target.journal.write(SUMMARY_FILE, summary)
+        finally:
+            clear_unfinished(target.output)
     return summary
 
 
 def _total(planned: Plan) -> int | None:
-    total = planned.source.num_rows()
+    """Rows that will be written, as far as that is known."""
+    total = planned.source.num_rows
     if total is None:
-        return planned.cut.limit if planned.cut.sample is None else None
+        return None
     total = total if planned.cut.limit is None else min(total, planned.cut.limit)
     return round(total * (planned.cut.sample or 1))
 
 
-def _summary(
-    planned: Plan, scorer: Scorer, finished: Mapping[tuple[int, int], Done], tally: Tally, seconds: float
-) -> Summary:
-    before = list(finished.values())
-    errors = dict(tally.errors)
-    for done in before:
-        for cause, number in done.errors.items():
-            errors[cause] = errors.get(cause, 0) + number
-    quantiles = np.percentile(scorer.batch_ms, (50, 99)) if scorer.batch_ms else (None, None)
+def _summary(planned: Plan, scorer: Scorer, tally: Tally, seconds: float) -> Summary:
+    quantiles = [round(float(one), 3) for one in np.percentile(scorer.batch_ms, (50, 99))] if scorer.batch_ms else None
     manifest = planned.bundle.manifest
     return Summary(
         model=manifest.name,
@@ -196,14 +239,14 @@ def _summary(
         artefact=planned.choice.artefact,
         runtime=planned.choice.runtime,
         device=str(planned.choice.device),
-        num_rows=tally.num_rows + sum(done.num_scored for done in before),
-        num_errors=sum(errors.values()),
-        errors=dict(sorted(errors.items())),
-        num_parts=planned.target.journal.num_parts(),
-        rows_now=tally.num_rows,
+        num_rows=tally.num_rows,
+        num_errors=tally.num_errors,
+        errors=dict(sorted(tally.errors.items())),
+        num_parts=tally.num_parts,
+        rows_now=tally.rows_now,
         seconds=round(seconds, 3),
-        rows_per_s=round(tally.num_rows / max(seconds, 1e-9), 1),
+        rows_per_s=round(tally.rows_now / max(seconds, 1e-9), 1),
         batch_size=scorer.batch_size,
-        batch_p50_ms=None if quantiles[0] is None else round(float(quantiles[0]), 3),
-        batch_p99_ms=None if quantiles[1] is None else round(float(quantiles[1]), 3),
+        batch_p50_ms=quantiles[0] if quantiles else None,
+        batch_p99_ms=quantiles[1] if quantiles else None,
     )

@@ -148,7 +148,8 @@ class Journal:
             raise DataError(f"{self.output}: cannot be listed: {reason(cause)}") from None
         if strangers:
             raise DataError(
-                f"{self.output}: the folder is not empty ({min(strangers)}), and no scoring job wrote it; name a new one"
+                f"{self.output}: the folder is not empty ({min(strangers)}), and no scoring job wrote it; "
+                "name a new one"
             )
 
     def _read(self, name: str) -> bytes | None:

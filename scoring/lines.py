@@ -29,7 +29,7 @@ def csv_names(stream: io.BufferedReader) -> list[str]:
     Raises:
         ValueError: it is not UTF-8. csv.Error: it is no CSV.
     """
-    names = next(_reader(stream), [])
+    names: list[str] = next(_reader(stream), [])
     for name in names:
         name.encode()  # a head that is no UTF-8 names nothing
     return names
@@ -42,7 +42,7 @@ def csv_records(stream: io.BufferedReader) -> Iterator[Record]:
         csv.Error: a quote that is never closed, behind which no row can be told from another.
     """
     reader = _reader(stream)
-    names = next(reader, [])
+    names: list[str] = next(reader, [])
     while True:
         begins = reader.line_num + 1
         try:

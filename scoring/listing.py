@@ -24,7 +24,7 @@ class File(msgspec.Struct, frozen=True, gc=False):
     stamp: int
     """When it was written, in nanoseconds: with path and size it tells a changed file."""
     is_aside: bool = False
-    """Whether its name, or a folder between it and the place, begins with "_": what other programs leave beside data."""
+    """Whether its name, or a folder between, begins with "_": what other programs leave beside tables."""
 
 
 def listing(where: Place) -> list[File]:
@@ -68,12 +68,17 @@ def _below(where: Place, root: str) -> Iterator[File]:
     if where.is_local:
         return _walk(root, (), is_aside=False)
     listed = where.files.get_file_info(fs.FileSelector(root, recursive=True, allow_not_found=True))
+    files = (one for one in listed if one.type == fs.FileType.File)
     return (
-        File(one.path, one.size, one.mtime_ns or 0, any(part.startswith("_") for part in parts))
-        for one in listed
-        if one.type == fs.FileType.File
-        and not any(part.startswith(".") for part in (parts := one.path.removeprefix(f"{root}/").split("/")))
+        File(one.path, one.size, one.mtime_ns or 0, _has_part(one.path, root, "_"))
+        for one in files
+        if not _has_part(one.path, root, ".")
     )
+
+
+def _has_part(path: str, root: str, beginning: str) -> bool:
+    """Whether a part of the path below a root begins so."""
+    return any(part.startswith(beginning) for part in path.removeprefix(f"{root}/").split("/"))
 
 
 def _walk(folder: str, above: tuple[tuple[int, int], ...], is_aside: bool) -> Iterator[File]:

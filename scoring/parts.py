@@ -132,8 +132,8 @@ class Part:
     def __init__(self, output: Place, name: str, schema: pa.Schema, kind: Format) -> None:
         self.name = f"{name}.{kind}"
         self._final, self._draft = output.below(self.name), output.below(f"{UNFINISHED}/{self.name}")
-        self._writer: Writer | None = None
         self._stream: Any = None
+        self._writer: Writer
         self._guarded(lambda: self._open(schema, kind))
 
     def write(self, batch: pa.RecordBatch) -> None:
@@ -142,7 +142,7 @@ class Part:
         Raises:
             DataError: the store does not take them.
         """
-        self._guarded(lambda: self._writer and self._writer.write(batch))
+        self._guarded(lambda: self._writer.write(batch))
 
     def commit(self) -> int:
         """Give it its name; how many bytes it has.
@@ -156,8 +156,7 @@ class Part:
     def discard(self) -> None:
         """Leave nothing of it."""
         with suppress(OSError):
-            if self._writer is not None:
-                self._writer.abandon()
+            self._writer.abandon()
             self._stream.close()
         with suppress(OSError):
             self._draft.files.delete_file(self._draft.path)
@@ -169,12 +168,11 @@ class Part:
         self._writer = WRITERS[kind](self._stream, schema)
 
     def _publish(self) -> None:
-        if self._writer is not None:
-            self._writer.close()
+        self._writer.close()
         self._stream.close()
         publish(self._draft, self._final)
 
-    def _guarded(self, act: Callable[[], Any]) -> None:
+    def _guarded(self, act: Callable[[], None]) -> None:
         try:
             act()
         except OSError as cause:

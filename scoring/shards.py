@@ -59,9 +59,7 @@ def chunks(source: Source, cut: Cut, finished: Mapping[tuple[int, int], Done]) -
                 break
 
 
-def shard_chunks(
-    reader: Iterator[Row], cut: Cut, file: int, shard: int, wanted: int
-) -> Generator[Chunk, None, int]:
+def shard_chunks(reader: Iterator[Row], cut: Cut, file: int, shard: int, wanted: int) -> Generator[Chunk, None, int]:
     """Chunks of one shard, whose rows the reader gives next; returns how many of the `wanted` rows there were.
 
     The last one is there even where it has no rows: a shard without rows is finished like any other.

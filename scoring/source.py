@@ -93,14 +93,13 @@ class Files:
         self.files = [str(where)]
         self.digest = digest_of(found)
         self.about = about
-        self.num_rows = len(found)
+        self.num_rows: int | None = len(found)
         self._paths = [file.path for file in found]
         self._where = where
 
     def rows(self, index: int, start: int) -> Iterator[Row]:
         """See Source."""
-        for number in range(start, len(self._paths)):
-            path = self._paths[number]
+        for number, path in enumerate(islice(self._paths, start, None), start):
             yield Row(self._where.url(path), number, partial(read_file, self._where, path, Limits().max_bytes))
 
 

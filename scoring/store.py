@@ -51,6 +51,10 @@ class Place:
         """What Arrow knows of it (a FileInfo)."""
         return self.files.get_file_info(self.path)
 
+    def exists(self) -> bool:
+        """Whether anything is there."""
+        return bool(self.info().type != fs.FileType.NotFound)
+
 
 def place(given: str) -> Place:
     """The place that a person means.
