@@ -21,7 +21,7 @@ from runtime.choice import Choice, Wanted, choose
 from runtime.cpus import available_cpus
 from runtime.devices import device_info, installed_version
 from runtime.runtime import Placement
-from scoring.claim import claim
+from scoring.claim import Check, claim
 from scoring.columns import IN_COLUMNS, IN_FILES, schema
 from scoring.journal import SUMMARY_FILE, Job, Journal
 from scoring.listing import matches
@@ -197,26 +197,30 @@ def score(settings: Settings) -> Summary:
         placement = replace(placement, slots=SLOTS)
     with claim(target.output) as check:
         scorer = Scorer(planned.bundle, planned.choice, placement, planned.options)
-        finished = target.journal.begin(planned.job)
         clear_unfinished(target.output)
-        began = time.monotonic()
-        tally = Tally.of(finished.values())
-        progress = Progress(planned.job.bundle, _total(planned), tally.num_rows)
-
-        def told(num_rows: int, errors: Counter[str]) -> None:
-            check()
-            progress(num_rows, errors)
-
         try:
-            with shown(progress, settings.metrics_port, settings.push_gateway, "modelyard-score"):
-                runner = LocalRunner(scorer, settings.workers or available_cpus(), told)
-                todo = chunks(planned.source, planned.cut, finished)
-                runner.run(planned.source, todo, target, tally, settings.max_error_share)
-            summary = _summary(planned, scorer, tally, time.monotonic() - began)
-            if tally.rows_now or not target.output.below(SUMMARY_FILE).exists():  # else it tells of the run that did it
-                target.journal.write(SUMMARY_FILE, summary)
+            return _score(settings, planned, scorer, check)
         finally:
             clear_unfinished(target.output)
+
+
+def _score(settings: Settings, planned: Plan, scorer: Scorer, check: Check) -> Summary:
+    began = time.monotonic()
+    finished = planned.target.journal.begin(planned.job)
+    tally = Tally.of(finished.values())
+    progress = Progress(planned.job.bundle, _total(planned), tally.num_rows)
+
+    def told(num_rows: int, errors: Counter[str]) -> None:
+        check()
+        progress(num_rows, errors)
+
+    with shown(progress, settings.metrics_port, settings.push_gateway, "modelyard-score"):
+        runner = LocalRunner(scorer, settings.workers or available_cpus(), told)
+        todo = chunks(planned.source, planned.cut, finished)
+        runner.run(planned.source, todo, planned.target, tally, settings.max_error_share)
+    summary = _summary(planned, scorer, tally, time.monotonic() - began)
+    if tally.rows_now or not planned.target.output.below(SUMMARY_FILE).exists():  # else it tells of the run that did it
+        planned.target.journal.write(SUMMARY_FILE, summary)
     return summary
 
 

@@ -12,6 +12,7 @@ from functools import partial
 
 import pyarrow as pa
 
+from bundle.errors import DataError
 from scoring.columns import Rows, table_of
 from scoring.scorer import Scored, Scorer
 from scoring.shards import Chunk
@@ -55,16 +56,24 @@ class LocalRunner:
     def _answered(
         self, source: Source, todo: Iterator[Chunk], target: Target, pool: ThreadPoolExecutor
     ) -> Iterator[tuple[Chunk, Answered]]:
-        """Chunks with their answers, in order."""
+        """Chunks with their answers, in order. Where reading ends with an error, what was read before comes first."""
         window: deque[tuple[Chunk, Future[Answered]]] = deque()
-        for chunk in todo:
+        ended: DataError | None = None
+        while ended is None:
+            try:
+                chunk = next(todo, None)
+            except DataError as cause:
+                ended, chunk = cause, None
+            if chunk is None:
+                break
             window.append((chunk, pool.submit(self._work, source, chunk, target)))
             if len(window) > self._workers * (1 + AHEAD):
                 first, answered = window.popleft()
                 yield first, answered.result()
-        while window:
-            first, answered = window.popleft()
+        for first, answered in window:
             yield first, answered.result()
+        if ended is not None:
+            raise ended
 
     def _work(self, source: Source, chunk: Chunk, target: Target) -> Answered:
         scored = self._scorer([row.raw for row in chunk.rows])

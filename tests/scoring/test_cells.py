@@ -84,10 +84,10 @@ def test_a_store_that_fails_is_no_fault_of_a_file() -> None:
         read_file(Place(Files(cause), "bucket/a.png", "s3"), "bucket/a.png", MAX_BYTES)
 
     for cause in (OSError("AWS Error NETWORK_CONNECTION"), OSError(errno.EIO, "I/O error")):
-        with pytest.raises(DataError, match="s3://bucket/a.png: the store fails"):
+        with pytest.raises(DataError, match=r"s3://bucket/a\.png: the store fails"):
             attempt(cause)
     for cause in (OSError("AWS Error ACCESS_DENIED"), FileNotFoundError(errno.ENOENT, "No such file")):
-        with pytest.raises(BadInput, match="s3://bucket/a.png: cannot be read"):
+        with pytest.raises(BadInput, match=r"s3://bucket/a\.png: cannot be read"):
             attempt(cause)
 
 

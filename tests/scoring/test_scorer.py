@@ -89,7 +89,9 @@ def test_only_the_row_that_breaks_a_batch_fails(scorer: Scorer) -> None:
 
 
 def test_a_batch_that_memory_does_not_hold_is_halved(scorer: Scorer) -> None:
-    runtime = Stumbling(scorer.predictor.runtime, lambda batch: OutOfMemory("full") if len(batch["image"]) > 2 else None)
+    runtime = Stumbling(
+        scorer.predictor.runtime, lambda batch: OutOfMemory("full") if len(batch["image"]) > 2 else None
+    )
     scorer.predictor.runtime = runtime  # type: ignore[assignment]
     assert all(one.answer for one in scorer([raw(png(seed=i)) for i in range(4)]))
     assert runtime.sizes == [4, 2, 2]

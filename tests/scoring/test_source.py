@@ -47,7 +47,8 @@ def test_tables_beside_pictures_are_read_only_where_a_column_is_named(tmp_path: 
 
 
 @pytest.mark.parametrize(
-    ("columns", "chosen"), [({"id": [1], "text": ["x"]}, "x"), ({"anything": ["x"]}, "x"), ({"review": ["x"], "n": [1]}, "x")]
+    ("columns", "chosen"),
+    [({"id": [1], "text": ["x"]}, "x"), ({"anything": ["x"]}, "x"), ({"review": ["x"], "n": [1]}, "x")],
 )
 def test_the_usual_column_needs_no_name(tmp_path: Path, columns: dict[str, Any], chosen: str) -> None:
     assert raws(opened(write(tmp_path / "t.parquet", **columns))) == [chosen.encode()]

@@ -40,7 +40,7 @@ def read(table: Table, columns: Sequence[str] = ("text",), keep: Sequence[str] =
 
 
 CSV = '\ufefftext,id\r\n"a, ""b""\nc",1\r\nüä,2\r\n\r\n,3\r\n'.encode()
-JSONL = b'\xef\xbb\xbf{"text": "a, \\"b\\"\\nc", "id": "1"}\n\n  \n{"id": "2", "text": "\xc3\xbc\xc3\xa4"}\n{"text": "", "id": "3"}'
+JSONL = '\ufeff{"text": "a, \\"b\\"\\nc", "id": "1"}\n\n  \n{"id": "2", "text": "üä"}\n{"text": "", "id": "3"}'.encode()
 ROWS = [('a, "b"\nc', "1"), ("üä", "2"), ("", "3")]
 
 
