@@ -1,4 +1,4 @@
-"""Jobs on S3: moto's server on loopback. Input, output, both; going on; two at once; pictures in files; tables of paths."""
+"""Jobs on S3 (moto's server on loopback): input, output, both; going on; pictures in files; tables of paths."""
 
 import json
 import subprocess
@@ -79,7 +79,7 @@ def test_from_a_store_into_a_store_is_what_is_local(
     assert without_sources(remote) == without_sources(rows(tmp_path / "local"))
     assert remote[0]["source"] == f"s3://{bucket}/some pictures/[1]/00000.png"
     assert sorted(path.name for path in (tmp_path / "remote").iterdir() if path.is_file()) == [
-        "_job.json", "_summary.json", "part-00000-00000.parquet", "part-00000-00001.parquet", "part-00000-00002.parquet",
+        "_job.json", "_summary.json", *(f"part-00000-0000{i}.parquet" for i in range(3)),
     ]  # fmt: skip
 
 
