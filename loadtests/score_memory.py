@@ -1,12 +1,13 @@
 """`python -m loadtests.score_memory BUNDLE`: what `modelyard score` holds in memory while it reads far more than that.
 
 Makes an input of noise that does not compress, in row groups that are large themselves, or of many small rows; scores
-it in a process whose address space is limited; and tells rate and peak. Knows the command line. Knows nothing of its
+it in a process whose memory is limited; and tells rate and peak. Knows the command line. Knows nothing of its
 parts.
 """
 
 import json
-import resource
+import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -29,6 +30,16 @@ AS_MANY_DO = {"compression": "none", "use_dictionary": False, "write_batch_size"
 """A page, which a reader has to hold as a whole, is of so many values at least."""
 
 
+LIMITED = """
+import pathlib, resource
+resource.setrlimit(resource.RLIMIT_DATA, (%d, %d))
+import modelyard
+modelyard.main()
+print(pathlib.Path("/proc/self/status").read_text())
+"""
+"""What a parent learns of its child's peak may be its own: the child tells it."""
+
+
 @dataclass(frozen=True)
 class Options:
     """Score more than fits into memory."""
@@ -40,7 +51,7 @@ class Options:
     rows: int = 0
     """Instead: so many rows of the bundle's own golden inputs."""
     limit_gigabytes: float = 1.5
-    """Address space of the process."""
+    """Memory that the process may write to (RLIMIT_DATA): more than what is resident of it ever is."""
     folder: Path | None = None
     """Where input and output lie for the while."""
     flags: tuple[str, ...] = ()
@@ -100,18 +111,16 @@ def score(bundle: Path, given: Path, output: Path, limit_bytes: int, *flags: str
     Raises:
         RuntimeError: it failed.
     """
-    code = (
-        f"import resource; resource.setrlimit(resource.RLIMIT_AS, ({limit_bytes}, {limit_bytes}))\n"
-        "import modelyard, sys; modelyard.main()\n"
-    )
+    code = LIMITED % (limit_bytes, limit_bytes)
     command = [sys.executable, "-c", code, "score", str(bundle), str(given), str(output), "--keep", "id", *flags]
     start = time.monotonic()
-    done = subprocess.run(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, check=False)
+    environment = os.environ | {"ARROW_DEFAULT_MEMORY_POOL": "system"}  # its own reserves what it never touches
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     seconds = time.monotonic() - start
     if done.returncode:
         raise RuntimeError(f"exit code {done.returncode}: {done.stderr[-2000:]}")
     found = json.loads((output / "_summary.json").read_bytes())
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
+    peak = int(re.findall(r"VmHWM:\s+(\d+) kB", done.stdout)[0]) * 1024
     return Figures(given.stat().st_size, found["num_rows"], found["num_errors"], seconds, peak)
 
 
@@ -120,10 +129,8 @@ def main(options: Options) -> None:
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         given = Path(folder, "in.parquet")
         golden = [sample.raw for sample in open_bundle(options.bundle).golden()]
-        if options.rows:
-            pictures = islice(cycle(golden), options.rows)
-        else:
-            pictures = noise(int(options.gigabytes * 1e9))
+        many = islice(cycle(golden), options.rows)
+        pictures = many if options.rows else noise(int(options.gigabytes * 1e9))
         write(given, pictures)
         limit = int(options.limit_gigabytes * 1e9)
         print(score(options.bundle, given, Path(folder, "out"), limit, *options.flags))
