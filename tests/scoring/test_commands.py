@@ -23,6 +23,7 @@ from tests.scoring.running import (
     command,
     content,
     environment,
+    free_port,
     parts,
     rows,
     run,
@@ -30,7 +31,6 @@ from tests.scoring.running import (
     write_pictures,
     write_series,
 )
-from tests.serving.running import free_port
 
 MANY = 60_000
 """Rows that take a process some seconds."""
