@@ -40,6 +40,11 @@ COMMANDS = {
         "choose batch size, instances and artefact for a limit of p99 on this device: BUNDLE --p99-ms 50",
     ),
     "serve": ("serving.commands:serve_command", "serving", "answer over HTTP: REPOSITORY [--host --port ...]"),
+    "score": (
+        "scoring.commands:score_command",
+        "scoring",
+        "answer every row of a data set: BUNDLE INPUT OUTPUT",
+    ),
     "key": ("serving.key_command:key_command", "serving", "make an API key, and its line for the file of keys: NAME"),
 }
 """Subcommand -> ("module:function", the extras it needs, one line of help); `gpu` does for `serving`."""

@@ -20,6 +20,8 @@ Exception
     │   ├── OutOfMemory         ... because the device's memory does not hold this batch; a smaller one may fit
     │   └── DeviceLost          ... and never will in this process: the device's context is broken
     ├── DataError               a data set is missing, damaged or not in the form it claims
+    ├── OutputTaken             another scoring job writes to the same output
+    ├── TooManyErrors           a scoring job was stopped: more of its inputs are bad than may be
     ├── UnusableModel           somebody's model file or folder cannot become a bundle
     └── RunError                a training run cannot be started, resumed or read
 
@@ -105,6 +107,14 @@ class DeviceLost(RuntimeFailed):
 
 class DataError(ModelyardError):
     """A data set is missing, damaged or not in the form it claims."""
+
+
+class OutputTaken(ModelyardError):
+    """Another scoring job writes to the same output."""
+
+
+class TooManyErrors(ModelyardError):
+    """More inputs of a scoring job are bad than may be."""
 
 
 class UnusableModel(ModelyardError):

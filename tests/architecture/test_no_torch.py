@@ -1,4 +1,4 @@
-"""Serving starts and answers where torch, and all that training and export need, cannot be imported."""
+"""Serving and scoring work where torch, and all that training and export need, cannot be imported."""
 
 import json
 import subprocess
@@ -33,20 +33,24 @@ async def main():
 asyncio.run(main())
 """
 
-ON_THE_NODE = f"""
+NO_SERVICE = (*BLOCKED, "fastapi", "starlette", "uvicorn", "grpc", "httpx")
+"""A machine that only scores has no HTTP server either."""
+
+ON_THE_NODE = """
 import sys
 
 class NotInstalled:  # None in sys.modules would do, if tyro did not look there to know whether torch is used
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {BLOCKED!r}:
-            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+        if name.partition(".")[0] in sys.argv[1].split(","):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 sys.meta_path.insert(0, NotInstalled())
 from modelyard import main
-main(sys.argv[1:])
+main(sys.argv[2:])
 """
 
-HEAVY = ("torch", "lightning", "onnxruntime", "fastapi", "cv2", "numpy", "pydantic", "tokenizers", "transformers")
+HEAVY = ("torch", "lightning", "onnxruntime", "fastapi", "cv2", "numpy", "pydantic", "tokenizers", "transformers",
+         "pyarrow")  # fmt: skip
 
 
 def test_serving_answers_without_torch(tmp_path: Path) -> None:
@@ -57,9 +61,9 @@ def test_serving_answers_without_torch(tmp_path: Path) -> None:
     assert json.loads(done.stdout)["model"] == "fake"
 
 
-def on_the_node(*arguments: str) -> str:
+def on_the_node(*arguments: str, lacks: tuple[str, ...] = BLOCKED) -> str:
     """What a command prints where only what serves is installed."""
-    command = [sys.executable, "-c", ON_THE_NODE, *arguments]
+    command = [sys.executable, "-c", ON_THE_NODE, ",".join(lacks), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -80,6 +84,15 @@ def test_artefacts_are_proven_without_torch(tmp_path: Path) -> None:
         record = json.loads(Path(printed.strip()).read_text(encoding="utf-8"))
         assert record["artefact"] == "fp32"
     assert "the training extra is not installed" in record["evidence"]["measured_with"]["test_split"]
+
+
+def test_scoring_needs_neither_torch_nor_a_server(tmp_path: Path) -> None:
+    bundle = write_fake_bundle(tmp_path / "models")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/a.png").write_bytes(png())
+    printed = on_the_node("score", str(bundle), str(tmp_path / "in"), str(tmp_path / "out"), lacks=NO_SERVICE)
+    assert printed == f"{tmp_path}/out\n"
+    assert json.loads((tmp_path / "out/_summary.json").read_bytes())["num_rows"] == 1
 
 
 def test_the_command_imports_nothing_heavy_before_it_knows_the_subcommand() -> None:
