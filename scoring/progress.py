@@ -4,6 +4,7 @@ Prometheus.
 Knows numbers. Knows nothing of what they count.
 """
 
+import os
 import sys
 import threading
 import time
@@ -20,6 +21,7 @@ from tqdm import tqdm
 from bundle.errors import RunError
 
 LINE_EVERY_S = 30.0
+USUAL_WIDTH = 80
 PUSH_EVERY_S = 15.0
 
 
@@ -28,7 +30,7 @@ class Progress:
 
     def __init__(self, what: str, total: int | None, already: int) -> None:
         self._bar = tqdm(total=total, initial=already, unit="row", desc=what, smoothing=0.05,
-                         disable=not sys.stderr.isatty())  # fmt: skip
+                         disable=not sys.stderr.isatty(), ncols=_width())  # fmt: skip
         self._what, self._total = what, total
         self._done = already
         self._errors = 0
@@ -68,6 +70,13 @@ class Progress:
     def close(self) -> None:
         """The bar stays as it is."""
         self._bar.close()
+
+
+def _width() -> int | None:
+    """Of the bar: the terminal's, but a usual one where the terminal claims to have none, as in some containers."""
+    if sys.stderr.isatty() and not os.get_terminal_size(sys.stderr.fileno()).columns:
+        return USUAL_WIDTH
+    return None
 
 
 @contextmanager
