@@ -21,7 +21,6 @@ from tqdm import tqdm
 from bundle.errors import RunError
 
 LINE_EVERY_S = 30.0
-USUAL_WIDTH = 80
 PUSH_EVERY_S = 15.0
 
 
@@ -30,7 +29,7 @@ class Progress:
 
     def __init__(self, what: str, total: int | None, already: int) -> None:
         self._bar = tqdm(total=total, initial=already, unit="row", desc=what, smoothing=0.05,
-                         disable=not sys.stderr.isatty(), ncols=_width())  # fmt: skip
+                         disable=not sys.stderr.isatty(), **_size())  # fmt: skip
         self._what, self._total = what, total
         self._done = already
         self._errors = 0
@@ -72,11 +71,11 @@ class Progress:
         self._bar.close()
 
 
-def _width() -> int | None:
-    """Of the bar: the terminal's, but a usual one where the terminal claims to have none, as in some containers."""
+def _size() -> dict[str, int]:
+    """A usual one for the bar where the terminal claims to have none, as in some containers; else it asks itself."""
     if sys.stderr.isatty() and not os.get_terminal_size(sys.stderr.fileno()).columns:
-        return USUAL_WIDTH
-    return None
+        return {"ncols": 80, "nrows": 24}
+    return {}
 
 
 @contextmanager
