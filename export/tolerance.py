@@ -75,7 +75,7 @@ EMBEDDINGS = {
         answer_atol=1e-6,
     ),
     "fp16": Tolerance(
-        # A cosine of 0.9999, which moves neighbours in a search only where they are as good as equal. Seen (MiniLM): 1e-6.
+        # A cosine of 0.9999, which moves neighbours in a search only where they are as good as equal. Seen: 1e-6.
         atol=1e-4,
         random_atol=1e-4,  # seen: 1e-6
         batch_atol=1e-4,

@@ -15,6 +15,10 @@ from serving.placing import Devices
 from tests.engine_records import CPU, GPU, installed
 
 SOON_S = 10
+MARKS = {b"cannot be loaded": RuntimeFailed, b"is too large": OutOfMemory, b"loses the device": DeviceLost}
+"""What a plan says -> what loading it raises."""
+ANSWERS_WRONGLY = b"answers wrongly"
+"""What a plan says whose outputs are wrong."""
 
 
 class Machine:
@@ -80,8 +84,11 @@ class GpuRuntime(FakeRuntime):
 
     def __init__(self, path: Path, placement: Placement = ON_CPU) -> None:
         self._machine, self._index = machine, placement.index
-        if b"refuse me" in path.read_bytes():
-            raise RuntimeFailed(f"{path}: this engine cannot be loaded here")
+        content = path.read_bytes()
+        for mark, kind in MARKS.items():
+            if mark in content:
+                raise kind(f"{path.name}: {mark.decode()}")
+        self._wrong = ANSWERS_WRONGLY in content
         super().__init__(path, placement)
         machine.loaded.append(placement)
 
@@ -98,7 +105,7 @@ class GpuRuntime(FakeRuntime):
             outputs = super().run(batch)
         finally:
             self._machine.leave(self._index, rows)
-        if self._index in self._machine.wrong:
+        if self._wrong or self._index in self._machine.wrong:
             return {name: array[..., ::-1].copy() for name, array in outputs.items()}
         return outputs
 
