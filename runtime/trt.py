@@ -15,7 +15,8 @@ copies and kernels; launching it costs one call in place of one a kernel, which 
 wait for. Sizes that are not captured, or could not be, run as they are: a graph changes no answer.
 
 The engine is loaded, warmed up and captured before the constructor returns, and all of it is freed when the runtime is
-dropped, on whatever thread that happens.
+dropped, on whatever thread that happens. Its captures may go on beside anything (what other threads do does not count),
+but nothing of it may go on beside those of ONNX Runtime: loading and running go through runtime/capture_gate.py.
 
 Knows TensorRT and CUDA by their modules, which it imports only when one is made. Knows nothing of tasks or batching.
 """
@@ -29,6 +30,7 @@ from typing import Any
 
 from bundle.errors import DeviceLost, RuntimeFailed
 from bundle.tensors import Tensors
+from runtime.capture_gate import GATE
 from runtime.cuda import Gpu
 from runtime.runtime import Placement
 from runtime.trt_api import Modules, installed_modules
@@ -55,7 +57,7 @@ class TrtRuntime:
         self._freeing = weakref.finalize(self, _free, gpu, freeing)
         self._idle: SimpleQueue[Slot] = SimpleQueue()
         try:
-            with gpu.borrowed():
+            with GATE.beside_others(), gpu.borrowed():
                 gpu.use()
                 self._engine = _load(gpu, trt, path, freeing)
                 for slot in [Slot(gpu, self._engine, freeing) for _ in range(max(placement.slots, 1))]:
@@ -87,11 +89,13 @@ class TrtRuntime:
             profile = self._engine.check(batch)
             slot = self._idle.get()
             try:
-                self._gpu.use()
-                return slot.run(batch, profile)
+                with GATE.beside_others():
+                    self._gpu.use()
+                    return slot.run(batch, profile)
             finally:
                 self._idle.put(slot)
-        except DeviceLost:
+        except DeviceLost as cause:
+            self._gpu.lose(str(cause))  # by TensorRT's words, where it met the error first
             raise
         except RuntimeFailed as cause:
             raise type(cause)(f"tensorrt failed on {_brief(batch)}: {cause}") from cause

@@ -25,6 +25,8 @@ Change = Callable[[Tensors, Tensors], Tensors]
 class Engine:
     """Another runtime's answers, changed; its dynamic axes have no names, as TensorRT's."""
 
+    dead_because = ""
+
     def __init__(self, inner: Runtime, change: Change) -> None:
         self._inner, self._change = inner, change
         self.inputs, self.outputs = _nameless(inner.inputs), _nameless(inner.outputs)

@@ -6,14 +6,17 @@ import threading
 import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import pytest
 
 from bundle.errors import DeviceLost, OutOfMemory, RuntimeFailed
-from runtime import trt_api
+from runtime import trt, trt_api
+from runtime.capture_gate import CaptureGate
 from runtime.runtime import ON_CPU, Placement, runtime_class
 from runtime.trt import TrtRuntime
 from tests.runtime.simulated_gpu import HOST, Error, SimulatedGpu
@@ -273,6 +276,60 @@ def test_engines_on_several_gpus_are_asked_by_any_thread(case: Case) -> None:
     assert platform.gpu.misuses == []
 
 
+# -- captures of ONNX Runtime, in which nobody else may use CUDA
+
+
+def test_a_capture_waits_for_the_batch_that_is_computed(
+    threaded: SimulatedPlatform, case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = CaptureGate()
+    monkeypatch.setattr(trt, "GATE", gate)
+    gpu, runtime = threaded.gpu, threaded.load(case)
+    gpu.journal.clear()
+    gpu.may_compute.clear()
+
+    def capture() -> int:
+        with gate.alone():
+            return len(gpu.entries("copy out"))
+
+    with ThreadPoolExecutor(2) as pool:
+        answer = pool.submit(runtime.run, images(4))
+        gpu.wait_until(lambda: bool(gpu.entries("compute", ended=False)))
+        captured = pool.submit(capture)
+        gpu.may_compute.set()
+        assert captured.result() == len(gpu.entries("copy out")) > 0
+        assert_right(case, images(4), answer.result())
+
+
+@pytest.mark.parametrize("what", ["loading", "running"])
+def test_nothing_is_asked_of_cuda_while_another_engine_captures(
+    platform: SimulatedPlatform, case: Case, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    gate = CaptureGate()
+    monkeypatch.setattr(trt, "GATE", gate)
+    runtime = platform.load(case)
+    entered = Event()
+    before: list[dict[str, int]] = []
+
+    class Watched(CaptureGate):
+        @contextmanager
+        def beside_others(self) -> Iterator[None]:
+            entered.set()
+            with gate.beside_others():
+                before.append(live(platform))
+                yield
+
+    monkeypatch.setattr(trt, "GATE", Watched())
+    with ThreadPoolExecutor(1) as pool:
+        with gate.alone():
+            done = pool.submit(platform.load, case) if what == "loading" else pool.submit(runtime.run, images(4))
+            assert entered.wait(30)
+            there = live(platform)
+            platform.gpu.journal.clear()
+        done.result()
+    assert before == [there]
+
+
 # -- a device that breaks
 
 
@@ -328,6 +385,17 @@ def test_threads_that_wait_for_a_slot_are_told(threaded: SimulatedPlatform, case
         threaded.gpu.wait_until(lambda: bool(threaded.gpu.entries("compute", ended=False)))
         threaded.gpu.may_compute.set()
         assert all(isinstance(one.exception(), DeviceLost) for one in asked)
+
+
+def test_a_loss_that_tensorrt_meets_first_is_a_loss(platform: SimulatedPlatform, case: Case) -> None:
+    runtime = platform.load(case)
+    words = "Error Code 1: Cuda Runtime (an illegal memory access was encountered)"
+    platform.modules.trt.refusals.append(words)
+    with pytest.raises(DeviceLost, match="an illegal memory access was encountered") as first:
+        runtime.run(images(4))
+    assert runtime.dead_because == str(first.value)
+    with pytest.raises(DeviceLost, match="an illegal memory access was encountered"):
+        runtime.run(images(4))
 
 
 def test_an_error_that_is_not_the_devices_end_is_not_taken_for_it(platform: SimulatedPlatform, case: Case) -> None:
