@@ -12,8 +12,8 @@ from export.build_engine import Order, build_engines
 from export.device_proof import bench
 from export.prove_device import Ask, TestSplitWanted, prove_bundle, say, table
 from export.tensorrt import BuildOptions, HardwareCompatibility
-from runtime.devices import device_info
-from runtime.runtime import Placement
+from runtime.cuda import Gpu
+from runtime.devices import cudart
 
 
 def build_engine_command(arguments: list[str]) -> None:
@@ -108,11 +108,7 @@ def _tensorrt(index: int) -> Any:
         import tensorrt
     except ImportError as cause:
         raise RuntimeFailed(f"TensorRT cannot be imported: {cause}; pip install 'modelyard[tensorrt]'") from None
-    from cuda.bindings import runtime as cudart
-
-    (error,) = cudart.cudaSetDevice(index)
-    if error != cudart.cudaError_t.cudaSuccess:
-        raise RuntimeFailed(f"{device_info(Placement('cuda', index))} (GPU {index}) cannot be used: {error.name}")
+    Gpu(cudart(), index).use()
     return tensorrt
 
 

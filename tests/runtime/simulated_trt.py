@@ -94,6 +94,8 @@ class SimulatedTensorRT:
         self.live = {"engine": 0, "context": 0}
         self.refusals: list[str] = []
         """What the next executions say instead of being queued."""
+        self.loads = "simulated"
+        """Of which GPU a plan must be."""
 
     def Runtime(self, logger: ILogger) -> "Runtime":  # noqa: N802
         return Runtime(self, logger)
@@ -112,7 +114,7 @@ class Runtime:
             return self.refuse("Error Code 1: Serialization (header.magicTag == kEXPECTED_MAGIC_TAG failed.)")
         header, _, graph = plan[len(MAGIC) :].partition(b"\n")
         told = json.loads(header)
-        if told["gpu"] != "simulated":
+        if told["gpu"] != self.module.loads:
             return self.refuse(f"Error Code 6: The engine plan file was built for another device ({told['gpu']})")
         try:
             weights = self.module.gpu.allocate(self.module.cuda.device, len(graph))
