@@ -7,8 +7,7 @@ from typing import Annotated
 import tyro
 
 from bundle.device import DeviceKind
-from bundle.errors import BundleError
-from bundle.store import newest, open_bundle, versions
+from bundle.store import open_newest
 from bundle.tuning import Tuning, write_tuning
 from export.tune import Ask, tune
 from export.tune_report import afterwards, report
@@ -57,10 +56,7 @@ def _tune(
         engines: folder of engines, proofs and tunings outside of the bundle, as `modelyard serve --engines` names it
         png: also draw throughput against p99 into this file
     """
-    bundle = bundle.resolve()
-    if not bundle.is_dir():
-        raise BundleError(f"{bundle}: no such folder")
-    opened = open_bundle(newest(bundle) if versions(bundle.parent, bundle.name) else bundle)
+    opened = open_newest(bundle)
     ask = Ask(p99_ms, seconds_per_point, batch_sizes, instances, runtimes, artefacts, engines, cuda_graphs)
     done = tune(opened, Placement(device, gpu), ask, tell=_tell)
     path = write_tuning(opened, done.tuning, engines)

@@ -176,7 +176,7 @@ def _candidates(bundle: Bundle, device: DeviceInfo, wanted: Wanted, usable: list
         if (name, artefact.runtime) in decided:
             continue
         if device.kind == "cuda":
-            if artefact.precision == "fp32" and artefact.device == "any":
+            if artefact.is_reference:
                 found.append(_Candidate(name, artefact.runtime, None))
         elif artefact.evidence and (artefact.device != "cuda" or name == wanted.artefact):
             found.append(_Candidate(name, artefact.runtime, artefact.evidence.latency, artefact.evidence.parallel))

@@ -6,7 +6,7 @@ Knows CUDA. Knows nothing of engines, tensors or queues of work.
 import logging
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from bundle.errors import DeviceLost, OutOfMemory, RuntimeFailed
@@ -67,6 +67,11 @@ class Gpu:
         finally:
             if error == self.cuda.cudaError_t.cudaSuccess and before != self.index:
                 self.cuda.cudaSetDevice(before)
+
+    def free(self, owned: ExitStack) -> None:
+        """Let go of what an engine owns here, on whatever thread that is."""
+        with self.borrowed():
+            owned.close()
 
     def check(self, result: Result, doing: str) -> Any:
         """The value of a call that did what it should.

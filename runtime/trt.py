@@ -29,7 +29,7 @@ from traceback import clear_frames
 from typing import Any
 
 from bundle.errors import DeviceLost, RuntimeFailed
-from bundle.tensors import Tensors
+from bundle.tensors import Tensors, brief
 from runtime.capture_gate import GATE
 from runtime.cuda import Gpu
 from runtime.runtime import Placement
@@ -54,7 +54,7 @@ class TrtRuntime:
         self._gpu = gpu = Gpu(cuda, placement.index, placement.memory_bytes)
         freeing = ExitStack()
         # Not `self._free`: what the finalizer holds must not hold the runtime.
-        self._freeing = weakref.finalize(self, _free, gpu, freeing)
+        self._freeing = weakref.finalize(self, gpu.free, freeing)
         self._idle: SimpleQueue[Slot] = SimpleQueue()
         try:
             with GATE.beside_others(), gpu.borrowed():
@@ -98,7 +98,7 @@ class TrtRuntime:
             self._gpu.lose(str(cause))  # by TensorRT's words, where it met the error first
             raise
         except RuntimeFailed as cause:
-            raise type(cause)(f"tensorrt failed on {_brief(batch)}: {cause}") from cause
+            raise type(cause)(f"tensorrt failed on {brief(batch)}: {cause}") from cause
 
 
 def _load(gpu: Gpu, trt: Any, path: Path, freeing: ExitStack) -> Engine:
@@ -107,12 +107,3 @@ def _load(gpu: Gpu, trt: Any, path: Path, freeing: ExitStack) -> Engine:
     engine = Engine(trt, path)
     freeing.callback(engine.free)
     return engine
-
-
-def _free(gpu: Gpu, freeing: ExitStack) -> None:
-    with gpu.borrowed():
-        freeing.close()
-
-
-def _brief(batch: Tensors) -> str:
-    return ", ".join(f"{name}: {array.dtype} {list(array.shape)}" for name, array in batch.items())

@@ -16,7 +16,6 @@ from typing import Any, cast
 
 import pytest
 
-from bundle.device import DeviceInfo
 from export import build_engine, device_proof
 from export.engine_profiles import Profile
 from export.latency import measure
@@ -26,7 +25,6 @@ from tests.runtime.host_gpu import HostGpu, play_provider
 from tests.runtime.simulated_trt import SimulatedTensorRT, simulated_modules, write_plan
 
 NUM_GPUS = 2
-GPU = DeviceInfo(kind="cuda", name="NVIDIA Q100", compute_capability="9.0")
 
 
 class SimulatedMachine:

@@ -16,12 +16,13 @@ from bundle.engines import EngineRecord, engines_folder, plan_path, read_records
 from bundle.store import Bundle, open_bundle
 from modelyard import main
 from serving.settings import Settings
+from tests.engine_records import GPU
 from tests.runtime.simulated_gpu import Error
 from tests.serving.figures import samples_of
 from tests.serving.repositories import copied
 from tests.serving.running import started
 from tests.serving.wire import error_of, files, predictions_of
-from tests.simulated_machine import GPU, SimulatedMachine, simulated_machine
+from tests.simulated_machine import SimulatedMachine, simulated_machine
 
 __all__ = ["simulated_machine"]
 pytestmark = pytest.mark.anyio

@@ -1,8 +1,6 @@
 """An engine whose proof is good and that does not do: the next best answers and says why, or nothing answers."""
 
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +10,12 @@ from bundle.engines import EngineRecord
 from bundle.errors import ModelNotReady
 from bundle.store import Bundle
 from serving.models import describe
-from serving.placing import placing_of
-from serving.served import ServedModel
 from serving.settings import Settings
 from tests.builders import FAKE_FILE
 from tests.engine_records import GPU, build, prove, write_gpu_bundle
 from tests.serving.figures import samples_of
-from tests.serving.invented_gpus import ANSWERS_WRONGLY, MARKS, Machine, two_gpus
-from tests.serving.repositories import POLL_S, TASK, Kept, ask, kept, write_settings
+from tests.serving.invented_gpus import ANSWERS_WRONGLY, MARKS, Machine, kept_on, only, running, two_gpus
+from tests.serving.repositories import POLL_S, ask, write_settings
 from tests.serving.running import started
 from tests.tunings import point, tune_as
 
@@ -46,21 +42,6 @@ def build_useless(bundle: Bundle, matter: str, artefact: str = "fp16", **told: A
     """An engine whose record is good."""
     fake = (bundle.folder / FAKE_FILE).read_bytes()
     return build(bundle, artefact, plan=fake[:-1] + f', "{matter}": []}}'.encode(), **told)
-
-
-@asynccontextmanager
-async def serving(bundle: Bundle, machine: Machine, poll_s: float = 0.0, **settings: Any) -> AsyncIterator[Kept]:
-    given = Settings(repository=bundle.folder.parents[1], device="cuda", **settings)
-    async with kept(given.repository, poll_s, placing=placing_of(given, machine.devices)) as here:
-        yield here
-
-
-def only(here: Kept) -> ServedModel:
-    return here.models.find(TASK, None, None)
-
-
-def running(here: Kept) -> tuple[str, str]:
-    return only(here).choice.artefact, only(here).choice.runtime
 
 
 def test_every_mark_of_a_plan_is_tried_here() -> None:
@@ -90,7 +71,7 @@ async def test_the_next_best_answers_and_everybody_can_see_why(
 async def test_another_engine_goes_before_onnx_runtime(bundle: Bundle, two_gpus: Machine, matter: str) -> None:
     build_useless(bundle, matter, ms=0.5)
     build(bundle, "int8-trt", ms=1.0)
-    async with serving(bundle, two_gpus) as here:
+    async with kept_on(two_gpus, bundle) as here:
         assert running(here) == ("int8-trt", "tensorrt")
         assert USELESS[matter] in only(here).choice.fell_back
         assert (await ask(only(here))).label
@@ -99,7 +80,7 @@ async def test_another_engine_goes_before_onnx_runtime(bundle: Bundle, two_gpus:
 async def test_what_is_unproven_is_the_last_resort(tmp_path: Path, two_gpus: Machine) -> None:
     bundle = write_gpu_bundle(tmp_path / "models")
     build_useless(bundle, "cannot be loaded")
-    async with serving(bundle, two_gpus) as here:
+    async with kept_on(two_gpus, bundle) as here:
         assert running(here) == ("fp32", "fake")
         assert "cannot be loaded; 'fp32' in fake is not proven on" in only(here).choice.fell_back
 
@@ -108,7 +89,7 @@ async def test_where_all_fails_every_cause_is_told(bundle: Bundle, two_gpus: Mac
     build_useless(bundle, "cannot be loaded")
     build_useless(bundle, "is too large", "int8-trt")
     two_gpus.wrong.add(0)
-    async with serving(bundle, two_gpus) as here:
+    async with kept_on(two_gpus, bundle) as here:
         assert here.states() == {1: "refused"}
         reason = here.state(1).reason
         tried = ["'fp16' in tensorrt", "'int8-trt' in tensorrt", "'fp16' in onnxruntime", "'fp32' in fake"]
@@ -119,7 +100,7 @@ async def test_where_all_fails_every_cause_is_told(bundle: Bundle, two_gpus: Mac
 
 async def test_what_failed_has_given_its_place_back(bundle: Bundle, two_gpus: Machine) -> None:
     build_useless(bundle, "answers wrongly")
-    async with serving(bundle, two_gpus, gpus="0,1") as here:
+    async with kept_on(two_gpus, bundle, gpus="0,1") as here:
         assert [one.index for one in two_gpus.loaded] == [0, 1, 0, 1]
         assert running(here) == ("fp16", "onnxruntime")
         assert len(here.counted.runs) == 1
@@ -131,7 +112,7 @@ async def test_what_failed_has_given_its_place_back(bundle: Bundle, two_gpus: Ma
 
 async def test_a_required_engine_is_not_replaced_by_anything_else(bundle: Bundle, two_gpus: Machine) -> None:
     build_useless(bundle, "cannot be loaded")
-    async with serving(bundle, two_gpus, require_engine=True) as here:
+    async with kept_on(two_gpus, bundle, require_engine=True) as here:
         assert here.states() == {1: "refused"}
         assert "asked for an engine (--require-engine)" in here.state(1).reason
         assert USELESS["cannot be loaded"] in here.state(1).reason
@@ -140,7 +121,7 @@ async def test_a_required_engine_is_not_replaced_by_anything_else(bundle: Bundle
 async def test_a_required_engine_may_be_another_engine(bundle: Bundle, two_gpus: Machine) -> None:
     build_useless(bundle, "cannot be loaded", ms=0.5)
     build(bundle, "int8-trt", ms=1.0)
-    async with serving(bundle, two_gpus, require_engine=True) as here:
+    async with kept_on(two_gpus, bundle, require_engine=True) as here:
         assert running(here) == ("int8-trt", "tensorrt")
         assert USELESS["cannot be loaded"] in only(here).choice.fell_back
 
@@ -148,7 +129,7 @@ async def test_a_required_engine_may_be_another_engine(bundle: Bundle, two_gpus:
 async def test_an_artefact_that_is_named_is_not_replaced_by_another(bundle: Bundle, two_gpus: Machine) -> None:
     write_settings(bundle.folder.parents[1], "artefact = 'int8-trt'")
     build_useless(bundle, "answers wrongly", "int8-trt")
-    async with serving(bundle, two_gpus) as here:
+    async with kept_on(two_gpus, bundle) as here:
         assert here.states() == {1: "refused"}
         assert "asked for artefact 'int8-trt'" in here.state(1).reason
         assert "'int8-trt' in tensorrt cannot be used: golden sample 0" in here.state(1).reason
@@ -158,7 +139,7 @@ async def test_an_artefact_that_is_named_is_not_replaced_by_another(bundle: Bund
 async def test_a_preference_that_fails_is_replaced_and_told(bundle: Bundle, two_gpus: Machine, matter: str) -> None:
     write_settings(bundle.folder.parents[1], "runtime = 'tensorrt'")
     build_useless(bundle, matter)
-    async with serving(bundle, two_gpus) as here:
+    async with kept_on(two_gpus, bundle) as here:
         assert running(here) == ("fp16", "onnxruntime")
         assert "asked for runtime tensorrt" in only(here).choice.fell_back
         assert USELESS[matter] in only(here).choice.fell_back
@@ -170,7 +151,7 @@ async def test_a_tuning_does_not_bring_back_what_failed(bundle: Bundle, two_gpus
     speeds = {"tensorrt": 9e3, "onnxruntime": 1e3}
     points = [point(artefact="fp16", runtime=name, rows_per_s=speed) for name, speed in speeds.items()]
     tune_as(bundle, *points, device=GPU, runtimes=runtimes)
-    async with serving(bundle, two_gpus) as here:
+    async with kept_on(two_gpus, bundle) as here:
         assert running(here) == ("fp16", "onnxruntime")
         assert only(here).tuned.point is not None
         assert USELESS["answers wrongly"] in only(here).choice.fell_back
@@ -181,7 +162,7 @@ async def test_a_tuning_does_not_bring_back_what_failed(bundle: Bundle, two_gpus
 
 async def test_a_lost_device_is_nothing_to_fall_back_on(bundle: Bundle, two_gpus: Machine) -> None:
     build_useless(bundle, "loses the device")
-    async with serving(bundle, two_gpus) as here:
+    async with kept_on(two_gpus, bundle) as here:
         assert here.states() == {1: "refused"}
         assert two_gpus.loaded == []
         assert "loses the device" in here.models.not_live_because()
@@ -192,7 +173,7 @@ async def test_a_lost_device_is_nothing_to_fall_back_on(bundle: Bundle, two_gpus
 
 async def test_polls_leave_what_fell_back_alone(bundle: Bundle, two_gpus: Machine) -> None:
     build_useless(bundle, "answers wrongly")
-    async with serving(bundle, two_gpus, POLL_S) as here:
+    async with kept_on(two_gpus, bundle, POLL_S) as here:
         before, loaded = only(here), len(two_gpus.loaded)
         await here.a_few_looks()
         (bundle.folder / "engines" / "notes.txt").write_text("a folder that was touched")
@@ -206,7 +187,7 @@ async def test_polls_leave_what_fell_back_alone(bundle: Bundle, two_gpus: Machin
 
 async def test_an_engine_that_is_built_anew_is_tried(bundle: Bundle, two_gpus: Machine) -> None:
     build_useless(bundle, "answers wrongly")
-    async with serving(bundle, two_gpus, POLL_S) as here:
+    async with kept_on(two_gpus, bundle, POLL_S) as here:
         assert running(here) == ("fp16", "onnxruntime")
         build(bundle, "fp16")
         await here.until(lambda: running(here) == ("fp16", "tensorrt"))
@@ -214,7 +195,7 @@ async def test_an_engine_that_is_built_anew_is_tried(bundle: Bundle, two_gpus: M
 
 
 async def test_a_new_engine_that_does_not_do_is_tried_once_and_told(bundle: Bundle, two_gpus: Machine) -> None:
-    async with serving(bundle, two_gpus, POLL_S) as here:
+    async with kept_on(two_gpus, bundle, POLL_S) as here:
         assert only(here).choice.fell_back == ""
         loaded = len(two_gpus.loaded)
         build_useless(bundle, "answers wrongly")
@@ -227,7 +208,7 @@ async def test_a_new_engine_that_does_not_do_is_tried_once_and_told(bundle: Bund
 async def test_loading_again_tries_the_engine_again(bundle: Bundle, two_gpus: Machine) -> None:
     build(bundle, "fp16")
     two_gpus.capacity[0] = 0
-    async with serving(bundle, two_gpus) as here:
+    async with kept_on(two_gpus, bundle) as here:
         with pytest.raises(ModelNotReady, match="do not fit into GPU 0"):
             await here.models.load("fake")
         del two_gpus.capacity[0]
