@@ -10,7 +10,8 @@ from bundle.errors import RuntimeFailed
 from bundle.store import open_newest
 from export.build_engine import Order, build_engines
 from export.device_proof import bench
-from export.prove_device import Ask, TestSplitWanted, prove_bundle, say, table
+from export.prove_device import Ask, TestSplitWanted, prove_bundle, table
+from export.say import say
 from export.tensorrt import BuildOptions, HardwareCompatibility
 from runtime.cuda import Gpu
 from runtime.devices import cudart

@@ -9,6 +9,7 @@ import tyro
 from bundle.device import DeviceKind
 from bundle.store import open_newest
 from bundle.tuning import Tuning, write_tuning
+from export.say import say
 from export.tune import Ask, tune
 from export.tune_report import afterwards, report
 from runtime.runtime import Placement
@@ -72,7 +73,7 @@ def _tune(
 
 
 def _tell(line: str) -> None:
-    print(f"tune: {line}", file=sys.stderr, flush=True)
+    say(f"tune: {line}")
 
 
 def _draw(path: Path, tuning: Tuning, name: str) -> str:

@@ -12,12 +12,13 @@ import pytest
 
 pytest.importorskip("torch", reason="the line begins with training")
 
-from bundle.engines import EngineRecord, engines_folder, plan_path, read_records
-from bundle.store import Bundle, open_bundle
+from bundle.engines import EngineRecord, engines_folder, plan_path, read_records, write_record
+from bundle.store import Bundle, open_bundle, sha256_of
 from modelyard import main
 from serving.settings import Settings
 from tests.engine_records import GPU
 from tests.runtime.simulated_gpu import Error
+from tests.runtime.simulated_trt import split_plan
 from tests.serving.figures import samples_of
 from tests.serving.repositories import copied
 from tests.serving.running import started
@@ -183,11 +184,25 @@ def _too_large(bundle: Bundle, engine: EngineRecord, machine: SimulatedMachine) 
     machine.trt.refusals += [NO_MEMORY] * 10
 
 
+def _wrong(bundle: Bundle, engine: EngineRecord, machine: SimulatedMachine) -> None:
+    """A plan with other weights, under a record that vouches for it."""
+    onnx = pytest.importorskip("onnx", reason="another graph is written with onnx")
+    folder = engines_folder(bundle)
+    plan = plan_path(folder, engine)
+    header, graph = split_plan(plan.read_bytes())
+    model = onnx.load_from_string(graph)
+    for weights in model.graph.initializer:
+        weights.raw_data = weights.raw_data[::-1] if weights.data_type == onnx.TensorProto.FLOAT16 else weights.raw_data
+    plan.write_bytes(header + model.SerializeToString())
+    write_record(folder, engine.model_copy(update={"sha256": sha256_of(plan)}))
+
+
 USELESS = {
     "deleted": (_deleted, "cannot be read"),
     "damaged": (_damaged, "changed or damaged"),
     "refused by TensorRT": (_refused, "was built for another device"),
     "too large": (_too_large, "out of memory"),
+    "with wrong answers": (_wrong, "golden sample 0 alone: output 'scores': error "),
 }
 
 
@@ -203,6 +218,7 @@ async def test_an_engine_that_is_of_no_use_is_replaced_and_everybody_can_see_it(
         model = await service.model()
         np.testing.assert_allclose(await service.scores(8), expected, atol=1e-4)
         assert await service.figure("engine_fallback") == [1.0]
+        assert simulated_machine.trt.live == {"engine": 0, "context": 0}, "its memory is free again"
     assert (model["state"], model["artefact"], model["runtime"]) == ("ready", "fp32", "onnxruntime")
     assert told in model["fell_back"]
     assert "'fp32' in onnxruntime is not proven on NVIDIA Q100" in model["fell_back"]
