@@ -171,7 +171,7 @@ def _candidates(bundle: Bundle, device: DeviceInfo, wanted: Wanted, usable: list
     found = [
         _Candidate(one.artefact, one.runtime, one.evidence.latency, one.evidence.parallel, record=one) for one in usable
     ]
-    decided = {(one.artefact, one.runtime) for one in found} | {(one.artefact, one.runtime) for one in wanted.without}
+    decided = {(one.artefact, one.runtime) for one in found} | {one.what for one in wanted.without}
     for name, artefact in bundle.manifest.artefacts.items():
         if (name, artefact.runtime) in decided:
             continue

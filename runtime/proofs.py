@@ -26,6 +26,11 @@ class Failure:
     """The proof that it had on this device. A newer one may be followed again."""
     why: str
 
+    @property
+    def what(self) -> tuple[str, str]:
+        """The artefact and the runtime."""
+        return self.artefact, self.runtime
+
     def __str__(self) -> str:
         """For a message."""
         return f"'{self.artefact}' in {self.runtime} cannot be used: {self.why}"

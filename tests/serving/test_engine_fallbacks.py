@@ -9,13 +9,16 @@ import pytest
 from bundle.engines import EngineRecord
 from bundle.errors import ModelNotReady
 from bundle.store import Bundle
+from serving.model_settings import ModelSettings
 from serving.models import describe
+from serving.placing import placing_of
+from serving.served import ServedModel, Serving
 from serving.settings import Settings
 from tests.builders import FAKE_FILE
 from tests.engine_records import GPU, build, prove, write_gpu_bundle
 from tests.serving.figures import samples_of
 from tests.serving.invented_gpus import ANSWERS_WRONGLY, MARKS, Machine, kept_on, only, running, two_gpus
-from tests.serving.repositories import POLL_S, ask, write_settings
+from tests.serving.repositories import POLL_S, ask, kept, write_settings
 from tests.serving.running import started
 from tests.tunings import point, tune_as
 
@@ -105,6 +108,20 @@ async def test_what_failed_has_given_its_place_back(bundle: Bundle, two_gpus: Ma
         assert running(here) == ("fp16", "onnxruntime")
         assert len(here.counted.runs) == 1
         assert here.counted.failures == 0
+
+
+async def test_nothing_is_tried_twice_whatever_happens_to_its_proof(bundle: Bundle, two_gpus: Machine) -> None:
+    """Somebody writes the record anew whenever it was read."""
+
+    def serve(bundle: Bundle, settings: ModelSettings, serving: Serving, *_: object) -> ServedModel:
+        return ServedModel(bundle, settings, serving)
+
+    build_useless(bundle, "cannot be loaded")
+    settings = Settings(repository=bundle.folder.parents[1], device="cuda")
+    placing = placing_of(settings, two_gpus.devices)
+    async with kept(settings.repository, serve=serve, placing=placing) as here:
+        assert here.states() == {1: "refused"}
+        assert here.state(1).reason == USELESS["cannot be loaded"]
 
 
 # What was asked for
