@@ -9,18 +9,17 @@ import gc
 import importlib.util
 import sys
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
 
 import pytest
 
-from export import build_engine, device_proof
+from export import build_engine
 from export.engine_profiles import Profile
-from export.latency import measure
 from export.tensorrt import BuildOptions, Plan, build_plan
 from runtime import devices, ort_cuda
+from tests.export.benches import measure_little
 from tests.runtime.host_gpu import HostGpu, play_provider
 from tests.runtime.simulated_trt import SimulatedTensorRT, simulated_modules, write_plan
 
@@ -58,7 +57,7 @@ def simulated_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterat
     play_provider(monkeypatch)
     monkeypatch.setattr(ort_cuda, "nodes_with_weights_on_cpu", lambda session: [])
     monkeypatch.setattr(build_engine, "build_plan", machine.build)
-    monkeypatch.setattr(device_proof, "measure", partial(measure, min_runs=3, budget_s=0.0))
+    measure_little(monkeypatch)
     devices._gpu.cache_clear()
     yield machine
     devices._gpu.cache_clear()
