@@ -5,9 +5,8 @@ from typing import Annotated
 
 import tyro
 
-from bundle.errors import BundleError
 from bundle.manifest import Artefact, Manifest
-from bundle.store import newest, open_bundle, versions
+from bundle.store import open_newest
 
 
 def inspect_command(arguments: list[str]) -> None:
@@ -25,11 +24,7 @@ def _inspect(
     Args:
         bundle: folder of a bundle, <repository>/<name>/<version>; without the version, the newest
     """
-    bundle = bundle.resolve()
-    if not bundle.is_dir():
-        raise BundleError(f"{bundle}: no such folder")
-    folder = newest(bundle) if versions(bundle.parent, bundle.name) else bundle
-    manifest = open_bundle(folder).manifest
+    manifest = open_newest(bundle).manifest
     print(manifest.model_dump_json(indent=1) if json else _table(manifest))
 
 

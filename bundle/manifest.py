@@ -48,6 +48,11 @@ class Artefact(Spec):
     """Largest error against the checkpoint that golden replays allow in each output value."""
     evidence: Evidence | None = None
 
+    @property
+    def is_reference(self) -> bool:
+        """Whether it is the one that runs anywhere, and to whose answers others are held on a device."""
+        return self.precision == "fp32" and self.device == "any"
+
 
 class LeftOut(Spec):
     """An artefact that was made and not shipped, with the figure that decided."""

@@ -144,6 +144,18 @@ def newest(model: Path) -> Path:
     return model / str(found[-1])
 
 
+def open_newest(path: Path) -> Bundle:
+    """The bundle in a folder; in `<repository>/<name>`, without a version, its newest.
+
+    Raises:
+        BundleError: no such folder, or not a bundle that can be trusted.
+    """
+    path = path.resolve()
+    if not path.is_dir():
+        raise BundleError(f"{path}: no such folder")
+    return open_bundle(newest(path) if versions(path.parent, path.name) else path)
+
+
 def names(repository: Path) -> list[str]:
     """Models in a repository: its folders, but hidden ones (a bundle being written is hidden).
 

@@ -49,6 +49,24 @@ class TensorSpec(Spec):
         return None if fits else f"tensor '{self.name}' has shape {list(array.shape)}, expected {list(self.shape)}"
 
 
+def brief(batch: Mapping[str, Array]) -> str:
+    """For a message: what is in a batch."""
+    return ", ".join(f"{name}: {array.dtype} {list(array.shape)}" for name, array in batch.items())
+
+
+def misfit(batch: Mapping[str, Array], specs: Sequence[TensorSpec]) -> str | None:
+    """Say how a batch differs from the inputs of a graph, or None when it fits."""
+    for spec in specs:
+        problem = spec.mismatch(batch[spec.name]) if spec.name in batch else f"tensor '{spec.name}' is missing"
+        if problem:
+            return problem
+    unknown = batch.keys() - {spec.name for spec in specs}
+    if unknown:
+        return f"it has no input {', '.join(sorted(unknown))}"
+    lengths = {spec.name: len(batch[spec.name]) for spec in specs if spec.shape and isinstance(spec.shape[0], str)}
+    return f"its inputs have unlike numbers of rows: {lengths}" if len(set(lengths.values())) > 1 else None
+
+
 def stack(rows: Sequence[Mapping[str, Array]]) -> Tensors:
     """Join rows of equal shape into one batch: [...] each -> [len(rows), ...]."""
     if len(rows) == 1:

@@ -19,7 +19,8 @@ from bundle.errors import BundleError, RuntimeFailed
 from bundle.store import Bundle
 from export.device_proof import Bench, Candidate, Outcome, prepare_proof, prove_candidates, reference_predictor
 from export.engine_profiles import Profile, profiles
-from export.prove_device import TestSplitWanted, built_here, find_held_out, meant_for, say
+from export.prove_device import TestSplitWanted, built_here, find_held_out, meant_for
+from export.say import say
 from export.tensorrt import BuildOptions, HardwareCompatibility, build_plan
 
 RUNTIME = "tensorrt"

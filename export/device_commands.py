@@ -7,13 +7,14 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from bundle.errors import RuntimeFailed
-from bundle.store import Bundle, newest, open_bundle, versions
+from bundle.store import open_newest
 from export.build_engine import Order, build_engines
 from export.device_proof import bench
-from export.prove_device import Ask, TestSplitWanted, prove_bundle, say, table
+from export.prove_device import Ask, TestSplitWanted, prove_bundle, table
+from export.say import say
 from export.tensorrt import BuildOptions, HardwareCompatibility
-from runtime.devices import device_info
-from runtime.runtime import Placement
+from runtime.cuda import Gpu
+from runtime.devices import cudart
 
 
 def build_engine_command(arguments: list[str]) -> None:
@@ -56,7 +57,7 @@ def _build_engine(
         again: build also what is there and valid
     """
     options = BuildOptions(workspace_mib, hardware_compatibility, optimisation_level, timing_cache)
-    opened = _open(bundle)
+    opened = open_newest(bundle)
     present = bench("cuda", device)
     order = Order(artefacts, options, again, engines, test_split)
     built = build_engines(opened, present, _tensorrt(device), order)
@@ -89,17 +90,12 @@ def _prove(
         test_split: score the test split too; "auto" does where the bundle's data and the training extra are at hand
         engines: folder for engines and proofs; inside the bundle if none is given
     """
-    opened = _open(bundle)
+    opened = open_newest(bundle)
     outcomes, written = prove_bundle(opened, bench(device, gpu), Ask(artefacts, runtimes, test_split, engines))
     _tell([table(outcomes)])
     _print_paths(written)
     if any(one.refused for one in outcomes):
         sys.exit(1)
-
-
-def _open(path: Path) -> Bundle:
-    path = path.resolve()
-    return open_bundle(newest(path) if versions(path.parent, path.name) else path)
 
 
 def _tensorrt(index: int) -> Any:
@@ -108,11 +104,7 @@ def _tensorrt(index: int) -> Any:
         import tensorrt
     except ImportError as cause:
         raise RuntimeFailed(f"TensorRT cannot be imported: {cause}; pip install 'modelyard[tensorrt]'") from None
-    from cuda.bindings import runtime as cudart
-
-    (error,) = cudart.cudaSetDevice(index)
-    if error != cudart.cudaError_t.cudaSuccess:
-        raise RuntimeFailed(f"{device_info(Placement('cuda', index))} (GPU {index}) cannot be used: {error.name}")
+    Gpu(cudart(), index).use()
     return tensorrt
 
 

@@ -128,7 +128,7 @@ def reference(bundle: Bundle) -> str:
         BundleError: the bundle has none.
     """
     for name, artefact in bundle.manifest.artefacts.items():
-        if artefact.precision == "fp32" and artefact.device == "any":
+        if artefact.is_reference:
             return name
     raise BundleError(f"{bundle.folder}: has no fp32 artefact for any device, so nothing can be held to its answers")
 

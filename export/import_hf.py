@@ -36,9 +36,9 @@ from export.hf_folder import HfFolder, read_hf_folder
 from export.hf_graph import SentenceEncoder, TextClassifier, unpadded
 from export.likeness import LIKENESS
 from export.package import publish
-from export.prove import say
 from export.sample_texts import our_texts, read_texts
 from export.samples import RawSamples
+from export.say import say
 from training.answers import answer, checkpoint_compute, output_names, prepare_all, record_golden
 from training.checkpoint import code_commit, library_versions
 

@@ -17,7 +17,8 @@ from bundle.tensors import Tensors
 from export.artefacts import ALL_DEVICES, REFERENCE, make_artefacts
 from export.card import model_card
 from export.evaluate import Reference
-from export.prove import prove, say
+from export.prove import prove
+from export.say import say
 from training.answers import checkpoint_compute, output_names, prepare_all, spread
 from training.checkpoint import Checkpoint, copy_assets, load_checkpoint
 from training.data import Splits

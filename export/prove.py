@@ -5,7 +5,6 @@ must give. Knows nothing of where either came from.
 """
 
 import platform
-import sys
 import tempfile
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -23,6 +22,7 @@ from export.evaluate import Evaluation, Reference, check_evaluation, evaluate
 from export.latency import LATENCY_BATCHES, measure
 from export.parity import Cases, check_parity, golden_cases, noise_cases
 from export.rehearse import rehearsal
+from export.say import say
 from export.tolerance import tolerance
 from runtime.cpus import available_cpus
 from runtime.predictor import Predictor
@@ -202,8 +202,3 @@ def _evidence(proof: Proof, name: str, runtime: Runtime, latency: Latency, paral
 
 def _ms(latency: Latency) -> str:
     return ", ".join(f"batch {size} {value:.3g} ms" for size, value in latency.median_ms.items())
-
-
-def say(text: str) -> None:
-    """Tell the person who waits; standard output is for scripts."""
-    print(text, file=sys.stderr)

@@ -4,7 +4,6 @@ An artefact that fails has no record afterwards, whatever it had before. Knows b
 of how engines are built.
 """
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from bundle.engines import EngineRecord, engines_folder, plan_path, read_records
 from bundle.errors import BundleError, DataError, RuntimeFailed
 from bundle.store import Bundle
 from export.device_proof import Bench, Candidate, HeldOut, Outcome, prepare_proof, prove_candidates, reference_predictor
+from export.say import say
 from runtime.predictor import Predictor
 
 TestSplitWanted = Literal["auto", "yes", "no"]
@@ -159,8 +159,3 @@ def _row(outcome: Outcome) -> tuple[str, str, str, str]:
     figure = f"{worst.value:.2g} of {worst.limit:.2g} ({worst.kind})" if worst else "-"
     latency = ", ".join(f"{size}: {value:.3g}" for size, value in outcome.evidence.latency.median_ms.items())
     return outcome.candidate.artefact, outcome.candidate.runtime, figure, latency
-
-
-def say(text: str) -> None:
-    """Tell the person who waits; standard output is for scripts."""
-    print(text, file=sys.stderr, flush=True)

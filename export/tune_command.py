@@ -7,9 +7,9 @@ from typing import Annotated
 import tyro
 
 from bundle.device import DeviceKind
-from bundle.errors import BundleError
-from bundle.store import newest, open_bundle, versions
+from bundle.store import open_newest
 from bundle.tuning import Tuning, write_tuning
+from export.say import say
 from export.tune import Ask, tune
 from export.tune_report import afterwards, report
 from runtime.runtime import Placement
@@ -57,10 +57,7 @@ def _tune(
         engines: folder of engines, proofs and tunings outside of the bundle, as `modelyard serve --engines` names it
         png: also draw throughput against p99 into this file
     """
-    bundle = bundle.resolve()
-    if not bundle.is_dir():
-        raise BundleError(f"{bundle}: no such folder")
-    opened = open_bundle(newest(bundle) if versions(bundle.parent, bundle.name) else bundle)
+    opened = open_newest(bundle)
     ask = Ask(p99_ms, seconds_per_point, batch_sizes, instances, runtimes, artefacts, engines, cuda_graphs)
     done = tune(opened, Placement(device, gpu), ask, tell=_tell)
     path = write_tuning(opened, done.tuning, engines)
@@ -76,7 +73,7 @@ def _tune(
 
 
 def _tell(line: str) -> None:
-    print(f"tune: {line}", file=sys.stderr, flush=True)
+    say(f"tune: {line}")
 
 
 def _draw(path: Path, tuning: Tuning, name: str) -> str:

@@ -6,22 +6,21 @@ manifests, records and figures. Knows nothing of how anything is loaded.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from bundle.device import DeviceInfo
-from bundle.engines import EngineRecord, engines_folder, plan_path, read_records
+from bundle.engines import EngineRecord, engines_folder
 from bundle.errors import BundleError
 from bundle.evidence import Latency
 from bundle.manifest import Artefact
 from bundle.store import Bundle
+from runtime.proofs import Failure, Proofs, Versions, read_proofs
 
 RuntimeWanted = Literal["auto", "onnxruntime", "tensorrt"]
 PrecisionWanted = Literal["auto", "fp32", "fp16", "int8"]
-Versions = Callable[[str], str | None]
-"""Runtime -> its version as it is installed here, or None where it is not."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +35,8 @@ class Wanted:
     """Refuse to run anything but a TensorRT engine built for this device."""
     engines: Path | None = None
     """A cache of engines and proofs outside of the bundles."""
+    without: tuple[Failure, ...] = ()
+    """What failed when it was loaded."""
 
     def takes(self, name: str, artefact: Artefact, runtime: str) -> bool:
         """Whether a candidate is what was asked for."""
@@ -105,17 +106,6 @@ class _Candidate:
         return f"'{self.artefact}' in {self.runtime}"
 
 
-@dataclass(frozen=True)
-class _Records:
-    """What lies there beside the bundle, by what it is worth here."""
-
-    usable: list[EngineRecord]
-    broken: list[str]
-    """What is wrong with those that nobody can use, or that are of this device and yet not usable."""
-    elsewhere: list[str]
-    """Engines of other devices."""
-
-
 def choose(bundle: Bundle, device: DeviceInfo, wanted: Wanted, versions: Versions) -> Choice:
     """Choose among what is proven for `device`; a proof is of one version of its runtime, which must be installed.
 
@@ -124,18 +114,18 @@ def choose(bundle: Bundle, device: DeviceInfo, wanted: Wanted, versions: Version
     Raises:
         BundleError: no proven engine although one is required, or the artefact that was named cannot run here.
     """
-    records = _sort(bundle, device, wanted, versions)
-    there = _candidates(bundle, device, wanted, records.usable)
+    proofs = read_proofs(bundle, device, wanted.engines, versions, wanted.without)
+    there = _candidates(bundle, device, wanted, proofs.usable)
     fitting = _fitting(bundle, wanted, there)
     if not fitting and (wanted.require_engine or wanted.artefact is not None or not there):
-        raise BundleError(_nothing(bundle, device, wanted, there, records))
+        raise BundleError(_nothing(bundle, device, wanted, there, proofs))
     compared = _comparable(device, fitting or there)
     best = _fastest(bundle, compared)
     if fitting:
-        fell_back = _amiss(bundle, device, wanted, best, records)
+        fell_back = _amiss(bundle, device, wanted, best, proofs)
     else:
-        fell_back = _nothing(bundle, device, wanted, there, records)
-    choice = _choice(bundle, device, wanted, best, records)
+        fell_back = _nothing(bundle, device, wanted, there, proofs)
+    choice = _choice(bundle, device, wanted, best, proofs)
     return replace(choice, why=_why(best, compared, device), fell_back=fell_back)
 
 
@@ -143,13 +133,13 @@ def candidates(
     bundle: Bundle, device: DeviceInfo, wanted: Wanted, versions: Versions
 ) -> tuple[list[Choice], list[str]]:
     """All that `choose` would compare, and what is wrong with the rest that lies there, a line each."""
-    records = _sort(bundle, device, wanted, versions)
-    there = _candidates(bundle, device, wanted, records.usable)
+    proofs = read_proofs(bundle, device, wanted.engines, versions, wanted.without)
+    there = _candidates(bundle, device, wanted, proofs.usable)
     fitting = _fitting(bundle, wanted, there)
     compared = _comparable(device, fitting)
     unproven = [f"{one} is not proven on {device}" for one in fitting if one not in compared]
-    found = [_choice(bundle, device, wanted, one, records) for one in compared]
-    return found, [*unproven, *records.broken, *records.elsewhere]
+    found = [_choice(bundle, device, wanted, one, proofs) for one in compared]
+    return found, [*unproven, *proofs.amiss]
 
 
 def _fitting(bundle: Bundle, wanted: Wanted, there: list[_Candidate]) -> list[_Candidate]:
@@ -157,7 +147,7 @@ def _fitting(bundle: Bundle, wanted: Wanted, there: list[_Candidate]) -> list[_C
     return [one for one in there if wanted.takes(one.artefact, artefacts[one.artefact], one.runtime)]
 
 
-def _choice(bundle: Bundle, device: DeviceInfo, wanted: Wanted, one: _Candidate, records: _Records) -> Choice:
+def _choice(bundle: Bundle, device: DeviceInfo, wanted: Wanted, one: _Candidate, proofs: Proofs) -> Choice:
     artefact = bundle.manifest.artefacts[one.artefact]
     path = bundle.path(artefact)
     if one.record is not None and one.record.file is not None:
@@ -172,30 +162,8 @@ def _choice(bundle: Bundle, device: DeviceInfo, wanted: Wanted, one: _Candidate,
         latency=one.latency,
         parallel=one.parallel,
         record=one.record,
-        proven_here=tuple(dict.fromkeys(record.artefact for record in records.usable)),
+        proven_here=tuple(dict.fromkeys(record.artefact for record in proofs.usable)),
     )
-
-
-def _sort(bundle: Bundle, device: DeviceInfo, wanted: Wanted, versions: Versions) -> _Records:
-    records, broken = read_records(bundle, wanted.engines)
-    usable = [one for one in records if one.device == device and one.runtime_version == versions(one.runtime)]
-    for record in list(usable):
-        if record.file is not None:
-            try:
-                plan_path(engines_folder(bundle, wanted.engines), record)
-            except BundleError as cause:
-                usable.remove(record)
-                broken.append(str(cause))
-    known = {(one.artefact, one.runtime) for one in usable}
-    elsewhere = []
-    for record in records:
-        what = f"'{record.artefact}' in {record.runtime} {record.runtime_version} for {record.device}"
-        if record.device != device:
-            elsewhere += [f"{what} is not used on {device}"] * (record.runtime == "tensorrt")
-        elif record.runtime_version != versions(record.runtime) and (record.artefact, record.runtime) not in known:
-            installed = versions(record.runtime) or "(not installed)"
-            broken.append(f"{what} is not used with {record.runtime} {installed}")
-    return _Records(usable, broken, elsewhere)
 
 
 def _candidates(bundle: Bundle, device: DeviceInfo, wanted: Wanted, usable: list[EngineRecord]) -> list[_Candidate]:
@@ -203,12 +171,12 @@ def _candidates(bundle: Bundle, device: DeviceInfo, wanted: Wanted, usable: list
     found = [
         _Candidate(one.artefact, one.runtime, one.evidence.latency, one.evidence.parallel, record=one) for one in usable
     ]
-    proven = {(one.artefact, one.runtime) for one in found}
+    decided = {(one.artefact, one.runtime) for one in found} | {one.what for one in wanted.without}
     for name, artefact in bundle.manifest.artefacts.items():
-        if (name, artefact.runtime) in proven:
+        if (name, artefact.runtime) in decided:
             continue
         if device.kind == "cuda":
-            if artefact.precision == "fp32" and artefact.device == "any":
+            if artefact.is_reference:
                 found.append(_Candidate(name, artefact.runtime, None))
         elif artefact.evidence and (artefact.device != "cuda" or name == wanted.artefact):
             found.append(_Candidate(name, artefact.runtime, artefact.evidence.latency, artefact.evidence.parallel))
@@ -262,27 +230,27 @@ def _why(best: _Candidate, compared: list[_Candidate], device: DeviceInfo) -> st
     return f"the fastest of those {measured}: {', '.join(beaten)}"
 
 
-def _amiss(bundle: Bundle, device: DeviceInfo, wanted: Wanted, best: _Candidate, records: _Records) -> str:
+def _amiss(bundle: Bundle, device: DeviceInfo, wanted: Wanted, best: _Candidate, proofs: Proofs) -> str:
     """What a person must know although something that was asked for runs; only of GPUs, where engines are built."""
     if device.kind == "cpu":
         return ""
-    found = []
+    found = list(proofs.failures)
     if best.record is None:
         found.append(f"{best} is not proven on {device}: {_run('prove', bundle, wanted)} there")
     if wanted.runtime != "onnxruntime":
-        found += records.broken
-        has_engine = any(one.runtime == "tensorrt" for one in records.usable)
-        found += [] if has_engine else records.elsewhere
+        found += proofs.broken
+        has_engine = any(one.runtime == "tensorrt" for one in proofs.usable)
+        found += [] if has_engine else proofs.elsewhere
     return "; ".join(found)
 
 
-def _nothing(bundle: Bundle, device: DeviceInfo, wanted: Wanted, there: list[_Candidate], records: _Records) -> str:
+def _nothing(bundle: Bundle, device: DeviceInfo, wanted: Wanted, there: list[_Candidate], proofs: Proofs) -> str:
     there_is = ", ".join(map(str, there)) or "nothing"
     if device.kind == "cpu":
         advice = "the others were left out at export, or are for GPUs"
     else:
         advice = f"{_run('build-engine', bundle, wanted)} or {_run('prove', bundle, wanted)} there"
-    problems = "".join(f"; {one}" for one in (*records.broken, *records.elsewhere))
+    problems = "".join(f"; {one}" for one in proofs.amiss)
     return f"{bundle.folder}: asked for {wanted}, and what may run on {device} is {there_is}; {advice}{problems}"
 
 

@@ -6,42 +6,14 @@ Knows CUDA. Knows nothing of engines, tensors or queues of work.
 import logging
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, Final
+from contextlib import ExitStack, contextmanager
+from typing import Any
 
 from bundle.errors import DeviceLost, OutOfMemory, RuntimeFailed
 from runtime.cuda_api import Cuda, Result
+from runtime.device_errors import meaning
 
 log = logging.getLogger("modelyard.runtime")
-
-OUT_OF_MEMORY: Final = "cudaErrorMemoryAllocation"
-LOST: Final = frozenset(
-    {
-        "cudaErrorCudartUnloading",
-        "cudaErrorDevicesUnavailable",
-        "cudaErrorNoDevice",
-        "cudaErrorDeviceUninitialized",
-        "cudaErrorECCUncorrectable",
-        "cudaErrorNvlinkUncorrectable",
-        "cudaErrorContained",
-        "cudaErrorIllegalAddress",
-        "cudaErrorLaunchTimeout",
-        "cudaErrorContextIsDestroyed",
-        "cudaErrorAssert",
-        "cudaErrorHardwareStackError",
-        "cudaErrorIllegalInstruction",
-        "cudaErrorMisalignedAddress",
-        "cudaErrorInvalidAddressSpace",
-        "cudaErrorInvalidPc",
-        "cudaErrorLaunchFailure",
-        "cudaErrorTensorMemoryLeak",
-        "cudaErrorMpsRpcFailure",
-        "cudaErrorMpsClientTerminated",
-        "cudaErrorExternalDevice",
-        "cudaErrorUnknown",
-    }
-)
-"""After one of these every further call fails too, until the process is started anew."""
 
 
 class Gpu:
@@ -96,6 +68,11 @@ class Gpu:
             if error == self.cuda.cudaError_t.cudaSuccess and before != self.index:
                 self.cuda.cudaSetDevice(before)
 
+    def free(self, owned: ExitStack) -> None:
+        """Let go of what an engine owns here, on whatever thread that is."""
+        with self.borrowed():
+            owned.close()
+
     def check(self, result: Result, doing: str) -> Any:
         """The value of a call that did what it should.
 
@@ -110,17 +87,20 @@ class Gpu:
         self.cuda.cudaGetLastError()  # else the next one who looks for errors finds this one again
         text = self.cuda.cudaGetErrorString(error)[1]
         said = f"{error.name} ({text.decode() if isinstance(text, bytes) else text})"
-        if error.name == OUT_OF_MEMORY:
-            raise OutOfMemory(f"{self} cannot {doing}: {said}{self._memory()}")
-        if error.name in LOST:
-            self.lost = self.lost or f"{self} is lost to this process: {said}, when asked to {doing}; start it anew"
+        kind = meaning(error.name)
+        if kind is DeviceLost:
+            self.lose(f"{self} is lost to this process: {said}, when asked to {doing}; start it anew")
             raise DeviceLost(self.lost)
-        raise RuntimeFailed(f"{self} cannot {doing}: {said}")
+        raise kind(f"{self} cannot {doing}: {said}{self._memory() if kind is OutOfMemory else ''}")
+
+    def lose(self, why: str) -> None:
+        """Let nobody use it any more; the first cause is the one that is told."""
+        self.lost = self.lost or why
 
     def freed(self, result: Result, what: str) -> None:
         """Say so where something could not be freed: whoever frees can do nothing about it."""
         error = result[0]
-        if error != self.cuda.cudaError_t.cudaSuccess and not self.lost and error.name not in LOST:
+        if error != self.cuda.cudaError_t.cudaSuccess and not self.lost and meaning(error.name) is not DeviceLost:
             log.warning("%s cannot free %s: %s", self, what, error.name)
 
     def take(self, num_bytes: int, what: str) -> None:

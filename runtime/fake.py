@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
 from bundle.errors import RuntimeFailed
-from bundle.tensors import Array, Tensors, TensorSpec
+from bundle.tensors import Array, Tensors, TensorSpec, misfit
 from runtime.runtime import ON_CPU, Placement
 
 _SPECS = TypeAdapter(dict[str, tuple[TensorSpec, ...]])
@@ -35,16 +35,9 @@ class FakeRuntime:
         Raises:
             RuntimeFailed: a tensor is missing or does not fit its spec.
         """
-        for spec in self.inputs:
-            problem = spec.mismatch(batch[spec.name]) if spec.name in batch else f"tensor '{spec.name}' is missing"
-            if problem:
-                raise RuntimeFailed(f"the fake runtime refused a batch: {problem}")
-        unknown = batch.keys() - {spec.name for spec in self.inputs}
-        if unknown:
-            raise RuntimeFailed(f"the fake runtime refused a batch: it has no input {', '.join(sorted(unknown))}")
-        lengths = {name: len(array) for name, array in batch.items()}
-        if len(set(lengths.values())) > 1:
-            raise RuntimeFailed(f"the fake runtime refused a batch: its inputs have unlike numbers of rows: {lengths}")
+        problem = misfit(batch, self.inputs)
+        if problem:
+            raise RuntimeFailed(f"the fake runtime refused a batch: {problem}")
         num_rows = len(batch[self.inputs[0].name])
         seeds = [sum(float(array[i].sum()) for array in batch.values()) for i in range(num_rows)]
         return {spec.name: np.stack([_row(spec, seed) for seed in seeds]) for spec in self.outputs}

@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 import onnxruntime as ort
 
 from bundle.errors import DeviceLost, RuntimeFailed
-from bundle.tensors import DType, Tensors, TensorSpec
+from bundle.tensors import DType, Tensors, TensorSpec, brief
 from runtime.device_errors import failure
 from runtime.runtime import ON_CPU, Placement
 
@@ -60,7 +60,7 @@ class OrtRuntime:
             raise self._failure(batch, cause) from cause
 
     def _failure(self, batch: Tensors, cause: Exception) -> RuntimeFailed:
-        failed = failure(f"onnxruntime failed on {_brief(batch)}", cause)
+        failed = failure(f"onnxruntime failed on {brief(batch)}", cause)
         if self._on.lost and not isinstance(failed, DeviceLost):  # "execution failed" may be its last word, or not
             failed = DeviceLost(f"{failed}; {self._on.lost}")
         if isinstance(failed, DeviceLost) and not self.dead_because:
@@ -155,7 +155,3 @@ def _spec(argument: ort.NodeArg) -> TensorSpec:
             f"tensor '{argument.name}' has shape {argument.shape}: an axis without size or name; name it when exporting"
         )
     return TensorSpec(name=argument.name, dtype=DTYPES[argument.type], shape=tuple(argument.shape))
-
-
-def _brief(batch: Tensors) -> str:
-    return ", ".join(f"{name}: {array.dtype} {list(array.shape)}" for name, array in batch.items())

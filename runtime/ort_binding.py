@@ -17,7 +17,7 @@ import numpy as np
 import onnxruntime as ort
 
 from bundle.errors import RuntimeFailed
-from bundle.tensors import Array, Tensors, TensorSpec
+from bundle.tensors import Array, Tensors, TensorSpec, misfit
 from runtime.cuda import Gpu
 from runtime.cuda_streams import DeviceMemory, PinnedMemory, Stream
 
@@ -169,7 +169,7 @@ class Slots:
         self.inputs, self.outputs = specs
         self.compute: Compute = compute or session.run_with_iobinding
         self.freeing = ExitStack()
-        weakref.finalize(self, _free, gpu, self.freeing)
+        weakref.finalize(self, gpu.free, self.freeing)
         gpu.use()
         self._streams = [Stream(gpu) for _ in range(num_slots)]
         for stream in self._streams:
@@ -196,12 +196,9 @@ class Slots:
             self._free.put(number)
 
     def _check(self, batch: Tensors) -> None:
-        if batch.keys() != {spec.name for spec in self.inputs}:
-            raise RuntimeFailed(f"its inputs are {_names(batch)}, the graph takes {', '.join(map(str, self.inputs))}")
-        for spec in self.inputs:
-            problem = spec.mismatch(batch[spec.name])
-            if problem:
-                raise RuntimeFailed(problem)
+        problem = misfit(batch, self.inputs)
+        if problem:
+            raise RuntimeFailed(problem)
 
     def capture(self, batch_sizes: Sequence[int]) -> None:
         """Capture a graph of each size in every slot, and hold its replay to a run without one; before any `run`.
@@ -218,11 +215,6 @@ class Slots:
                 ones = _filled(self.inputs, num_rows, 1)
                 _hold_to(plain.run(ones), slot.run(ones), num_rows)
                 captured[num_rows] = slot
-
-
-def _free(gpu: Gpu, freeing: ExitStack) -> None:
-    with gpu.borrowed():
-        freeing.close()
 
 
 def _num_rows(inputs: Specs, batch: Tensors) -> int:
@@ -265,7 +257,3 @@ def _hold_to(plain: Tensors, replayed: Tensors, num_rows: int) -> None:
     for name, expected in plain.items():
         if not np.allclose(expected, replayed[name], rtol=1e-2, atol=1e-3, equal_nan=True):
             raise RuntimeFailed(f"the captured graph for {num_rows} rows gives another '{name}' than a run without it")
-
-
-def _names(batch: Tensors) -> str:
-    return ", ".join(f"'{name}'" for name in batch) or "none"

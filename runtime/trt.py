@@ -8,15 +8,15 @@ waited for. So with two slots and two callers the bus is busy while the engine c
     slot 1           fill | copy in | (the GPU is busy) | compute k+1 ........ | copy out | read  fill ...
     engine          idle    | k ................ | k+1 .................. | k+2 ...
 
-A third slot can hide filling and reading too, where rows are large. Each costs memory: buffers for the largest batch on
-both sides, and one scratch memory of the engine's, whatever the number of its profiles. Where only the number of
+A third slot hides filling and reading too, where rows are large; more only take memory: each slot holds buffers for
+the largest batch and one scratch memory of the engine's, whatever the number of its profiles. Where only the number of
 rows varies, each batch size in `placement.graph_batches` is captured at load, a slot at a time, as one CUDA graph of
 copies and kernels; launching it costs one call in place of one a kernel, which is what small batches of small networks
 wait for. Sizes that are not captured, or could not be, run as they are: a graph changes no answer.
 
 The engine is loaded, warmed up and captured before the constructor returns, and all of it is freed when the runtime is
-dropped, on whatever thread that happens. Its captures disturb nobody (they count for their own thread only); those of
-ONNX Runtime do, and runtime/capture_gate.py lets engines wait for them.
+dropped, on whatever thread that happens. Its captures may go on beside anything (what other threads do does not count),
+but nothing of it may go on beside those of ONNX Runtime: loading and running go through runtime/capture_gate.py.
 
 Knows TensorRT and CUDA by their modules, which it imports only when one is made. Knows nothing of tasks or batching.
 """
@@ -29,7 +29,7 @@ from traceback import clear_frames
 from typing import Any
 
 from bundle.errors import DeviceLost, RuntimeFailed
-from bundle.tensors import Tensors
+from bundle.tensors import Tensors, brief
 from runtime.capture_gate import GATE
 from runtime.cuda import Gpu
 from runtime.runtime import Placement
@@ -54,7 +54,7 @@ class TrtRuntime:
         self._gpu = gpu = Gpu(cuda, placement.index, placement.memory_bytes)
         freeing = ExitStack()
         # Not `self._free`: what the finalizer holds must not hold the runtime.
-        self._freeing = weakref.finalize(self, _free, gpu, freeing)
+        self._freeing = weakref.finalize(self, gpu.free, freeing)
         self._idle: SimpleQueue[Slot] = SimpleQueue()
         try:
             with GATE.beside_others(), gpu.borrowed():
@@ -87,17 +87,18 @@ class TrtRuntime:
         self._gpu.must_live()
         try:
             profile = self._engine.check(batch)
-            with GATE.beside_others():
-                slot = self._idle.get()
-                try:
+            slot = self._idle.get()
+            try:
+                with GATE.beside_others():
                     self._gpu.use()
                     return slot.run(batch, profile)
-                finally:
-                    self._idle.put(slot)
-        except DeviceLost:
+            finally:
+                self._idle.put(slot)
+        except DeviceLost as cause:
+            self._gpu.lose(str(cause))  # by TensorRT's words, where it met the error first
             raise
         except RuntimeFailed as cause:
-            raise type(cause)(f"tensorrt failed on {_brief(batch)}: {cause}") from cause
+            raise type(cause)(f"tensorrt failed on {brief(batch)}: {cause}") from cause
 
 
 def _load(gpu: Gpu, trt: Any, path: Path, freeing: ExitStack) -> Engine:
@@ -106,12 +107,3 @@ def _load(gpu: Gpu, trt: Any, path: Path, freeing: ExitStack) -> Engine:
     engine = Engine(trt, path)
     freeing.callback(engine.free)
     return engine
-
-
-def _free(gpu: Gpu, freeing: ExitStack) -> None:
-    with gpu.borrowed():
-        freeing.close()
-
-
-def _brief(batch: Tensors) -> str:
-    return ", ".join(f"{name}: {array.dtype} {list(array.shape)}" for name, array in batch.items())

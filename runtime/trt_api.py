@@ -14,8 +14,9 @@ from functools import cache
 from importlib import import_module
 from typing import Any, NamedTuple, Protocol
 
-from bundle.errors import OutOfMemory, RuntimeFailed
+from bundle.errors import RuntimeFailed
 from runtime.cuda_api import Cuda
+from runtime.device_errors import meaning
 
 log = logging.getLogger("modelyard.runtime")
 
@@ -109,13 +110,7 @@ class Messages:
     def refusal(self, what: str) -> RuntimeFailed:
         """The error for a call that gave False or None; its reason is what was said since `forget`."""
         said = "; ".join(getattr(self._by_thread, "said", ())) or "it gave no reason"
-        kind = OutOfMemory if _is_out_of_memory(said) else RuntimeFailed
-        return kind(f"{what}; TensorRT says: {said}")
-
-
-def _is_out_of_memory(said: str) -> bool:
-    words = said.lower().replace(" ", "").replace("_", "")
-    return any(sign in words for sign in ("outofmemory", "cudaerror2:", "cudaerrormemoryallocation"))
+        return meaning(said)(f"{what}; TensorRT says: {said}")
 
 
 @cache

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bundle.errors import RuntimeFailed
-from bundle.tensors import DType, Tensors, TensorSpec
+from bundle.tensors import DType, Tensors, TensorSpec, misfit
 from runtime.trt_api import ApiEngine, Context, messages_of
 
 Shape = tuple[int, ...]
@@ -154,16 +154,9 @@ class Engine:
         Raises:
             RuntimeFailed: a tensor is missing, unknown, or of another type or shape than the engine was built for.
         """
-        for spec in self.inputs:
-            problem = spec.mismatch(batch[spec.name]) if spec.name in batch else f"tensor '{spec.name}' is missing"
-            if problem:
-                raise RuntimeFailed(problem)
-        unknown = batch.keys() - {spec.name for spec in self.inputs}
-        if unknown:
-            raise RuntimeFailed(f"it has no input {', '.join(sorted(unknown))}")
-        lengths = {spec.name: len(batch[spec.name]) for spec in self.inputs if spec.shape[:1] == ("?",)}
-        if len(set(lengths.values())) > 1:
-            raise RuntimeFailed(f"its inputs have unlike numbers of rows: {lengths}")
+        problem = misfit(batch, self.inputs)
+        if problem:
+            raise RuntimeFailed(problem)
         return self.profile_for({name: array.shape for name, array in batch.items()})
 
     def profile_for(self, shapes: Mapping[str, Shape]) -> Profile:

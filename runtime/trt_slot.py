@@ -162,10 +162,9 @@ class Slot:
         try:
             work()
             self._stream.wait()
-        except DeviceLost:
-            raise
         except BaseException:
-            self._stream.wait()  # says so where the device is lost: then that is the cause
+            if not self._gpu.lost:
+                self._stream.wait()  # says so where the device is lost: then that is the cause
             raise
 
     def _enqueue(self, context: Context, inputs: Shapes, outputs: Shapes) -> None:

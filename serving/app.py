@@ -126,7 +126,7 @@ def _parts(settings: Settings, on_loaded: OnLoaded | None, devices: Devices) -> 
     watch = GoldenWatch(settings.golden_every_s, settings.golden_limit_s, settings.golden_failures_to_die)
     models = ModelRepository(
         settings.repository,
-        lambda bundle, of_model: ServedModel(bundle, of_model, serving),
+        lambda bundle, of_model, without: ServedModel(bundle, of_model, serving, without),
         metrics,
         settings.poll_s,
         watch if settings.golden_every_s else None,

@@ -4,29 +4,35 @@ Nothing here is done on the event loop, nor by the threads that answer. Knows bu
 other versions, of traffic or of HTTP.
 """
 
+import gc
 import logging
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-from bundle.errors import ModelyardError, OutOfMemory
+from bundle.errors import DeviceLost, ModelyardError, OutOfMemory, ParityError, RuntimeFailed
 from bundle.golden import Golden
 from bundle.store import Bundle, open_bundle
 from bundle.tensors import Tensors
 from runtime.choice import Choice
 from runtime.predictor import Predictor
+from runtime.proofs import Failure
 from runtime.replay import replay
 from serving.engines import ALL_PROCESSORS
 from serving.hands import Hands
 from serving.memory import BLOCKS_APART
 from serving.model_settings import ModelSettings
-from serving.served import ServedModel
+from serving.served import ChoiceFailed, ServedModel
 from serving.slots import Proven
 
-Serve = Callable[[Bundle, ModelSettings], ServedModel]
-"""Builds the engines and the batcher of a checked bundle."""
+
+class Serve(Protocol):
+    """Who builds the engines and the batcher of a checked bundle."""
+
+    def __call__(self, bundle: Bundle, settings: ModelSettings, without: tuple[Failure, ...], /) -> ServedModel:
+        """The best that is there, but for what has failed."""
+        ...
 
 
 class Choices(Protocol):
@@ -45,18 +51,38 @@ log = logging.getLogger("modelyard.serving")
 async def bring_up(folder: Path, settings: ModelSettings, serve: Serve, hands: Hands) -> Proven:
     """Hash-check, build, replay and warm one version; whatever fails, nothing of it stays.
 
+    What a GPU cannot use makes room for the next best that is there, whose choice tells why (`fell_back`). A GPU that
+    is lost is nothing to go on with. All is tried anew whenever the version is brought up.
+
     Raises:
         ModelyardError: why it is refused, for the person who made the bundle.
     """
     bundle = await hands.prove(open_bundle, folder)
+    failed: tuple[Failure, ...] = ()
+    while True:
+        try:
+            return await _bring_up(bundle, settings, serve, failed, hands)
+        except ChoiceFailed as cause:
+            if any(one.what == cause.failure.what for one in failed):
+                raise  # its proof was replaced meanwhile: whoever looks after the folder comes again
+            failed = (*failed, cause.failure)
+            log.warning("%s: %s; the next best is tried, if there is any", folder, cause.failure)
+        await hands.prove(gc.collect)  # what failed may hang in a knot with its error, and its memory is needed
+
+
+async def _bring_up(
+    bundle: Bundle, settings: ModelSettings, serve: Serve, failed: tuple[Failure, ...], hands: Hands
+) -> Proven:
     with BLOCKS_APART.while_loading():  # and not while it computes: blocks that come and go are slow like this
-        served = await hands.build(serve, bundle, settings)
+        served = await hands.build(serve, bundle, settings, failed)
     try:
-        golden = await hands.prove(_prove, served, bundle)
-    except BaseException:
+        return Proven(served, await hands.prove(_prove, served, bundle))
+    except BaseException as cause:
         await served.retire()
+        may_fall_back = served.placed.is_gpu and not isinstance(cause, DeviceLost)
+        if may_fall_back and isinstance(cause, ParityError | RuntimeFailed):
+            raise ChoiceFailed(served.choice, cause) from cause
         raise
-    return Proven(served, golden)
 
 
 def _prove(served: ServedModel, bundle: Bundle) -> Golden:

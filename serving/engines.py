@@ -88,4 +88,4 @@ class GpuEngines(Engines):
 
 def death_of(predictor: Predictor) -> str:
     """Why an engine never answers again in this process, or ""."""
-    return str(getattr(predictor.runtime, "dead_because", "") or "")
+    return predictor.runtime.dead_because

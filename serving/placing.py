@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 
 from bundle.device import DeviceInfo
 from bundle.errors import BadInput, RuntimeFailed
-from runtime.choice import ANYTHING, Versions, Wanted
+from runtime.choice import ANYTHING, Wanted
 from runtime.devices import device_info, installed_version
+from runtime.proofs import Versions
 from runtime.runtime import ON_CPU, Placement
 from serving.model_settings import Gpus, ModelSettings
 from serving.settings import Settings

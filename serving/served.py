@@ -9,13 +9,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from bundle.errors import DeviceLost, ModelyardError
+from bundle.errors import DeviceLost, ModelyardError, RuntimeFailed
 from bundle.manifest import Manifest
 from bundle.preprocess import Limits, Prepared
 from bundle.store import Bundle
 from bundle.tensors import Tensors
 from runtime.choice import Choice, choose
 from runtime.predictor import Predictor, load_choice
+from runtime.proofs import Failure
 from serving.batcher import Batcher, Finish
 from serving.call import Call, now
 from serving.drift import Drift
@@ -25,7 +26,7 @@ from serving.lanes import Lanes
 from serving.layout import Given, LaidOut, lay_out
 from serving.metrics import Metrics, ModelMetrics
 from serving.model_settings import Layout, ModelSettings
-from serving.placing import Placing
+from serving.placing import Placed, Placing
 from serving.tuned import Tuned, follow
 
 R = TypeVar("R")
@@ -62,21 +63,38 @@ class Tap(Protocol):
         ...
 
 
+class ChoiceFailed(ModelyardError):
+    """What was chosen on a GPU cannot be loaded, or gives other answers than it should: something else may do."""
+
+    def __init__(self, choice: Choice, cause: ModelyardError) -> None:
+        super().__init__(str(cause))
+        self.failure = Failure(choice.artefact, choice.runtime, choice.record, str(cause))
+
+
 class ServedModel:
     """A model version, ready for requests."""
 
-    def __init__(self, bundle: Bundle, settings: ModelSettings, serving: Serving) -> None:
+    def __init__(
+        self, bundle: Bundle, settings: ModelSettings, serving: Serving, without: tuple[Failure, ...] = ()
+    ) -> None:
+        """Load the best that is there, but for what has failed already.
+
+        Raises:
+            BundleError: nothing may run. ChoiceFailed: a GPU cannot load what was chosen. DeviceLost: it is gone.
+            RuntimeFailed: there is no such device, or the CPU cannot load what was chosen.
+        """
         self.bundle = bundle
+        self._without = without
         self.settings = settings
         self.manifest: Manifest = bundle.manifest
         self.name = bundle.manifest.name
         self.version = bundle.manifest.version
         self.timeout_s = settings.timeout_ms / 1e3 if settings.timeout_ms else serving.timeout_s
-        self.placed = serving.placing.of(settings)
+        self.placed = self._place(settings, serving)
         self._versions, self._given = serving.placing.devices.version, serving.given
         self.tuned = self.choose_anew()
         settings = self.tuned.fill(settings)
-        self.placed = serving.placing.of(settings)
+        self.placed = self._place(settings, serving)
         most_rows, worth = self.manifest.max_batch_size, self.tuned.batch_size
         laid_out = lay_out(most_rows, self.choice, self.placed, settings, serving.given, worth)
         self.policy, self.batch_ladder = laid_out.policy, laid_out.batch_ladder
@@ -91,17 +109,29 @@ class ServedModel:
         self._watch = serving.drift.watch(self.predictor)
         self._mourned = False
 
+    def _place(self, settings: ModelSettings, serving: Serving) -> Placed:
+        placed = serving.placing.of(settings)
+        return replace(placed, wanted=replace(placed.wanted, without=self._without))
+
     def _load(self, laid_out: LaidOut, serving: Serving) -> Engines:
         if self.placed.is_gpu:
-            graphs = self.batch_ladder if serving.placing.cuda_graphs else ()
-            places = [replace(one, graph_batches=graphs) for one in self.placed.placements]
-            return GpuEngines({str(one): load_choice(self.bundle, self.choice, one, serving.limits) for one in places})
+            return self._load_on_gpus(serving)
         (place,) = self.placed.placements
 
         def load(threads: int) -> Predictor:
             return load_choice(self.bundle, self.choice, replace(place, threads=threads), serving.limits)
 
         return CpuEngines(load(laid_out.threads), load(laid_out.wide_threads) if laid_out.wide_threads else None)
+
+    def _load_on_gpus(self, serving: Serving) -> Engines:
+        graphs = self.batch_ladder if serving.placing.cuda_graphs else ()
+        places = [replace(one, graph_batches=graphs) for one in self.placed.placements]
+        try:
+            return GpuEngines({str(one): load_choice(self.bundle, self.choice, one, serving.limits) for one in places})
+        except DeviceLost:
+            raise
+        except RuntimeFailed as cause:
+            raise ChoiceFailed(self.choice, cause) from cause
 
     @property
     def choice(self) -> Choice:

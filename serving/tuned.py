@@ -15,7 +15,8 @@ from bundle.errors import BundleError
 from bundle.evidence import Latency
 from bundle.store import Bundle
 from bundle.tuning import Point, Tuning, best_point, read_tuning
-from runtime.choice import Choice, Versions, candidates
+from runtime.choice import Choice, candidates
+from runtime.proofs import Versions
 from serving.layout import Given
 from serving.model_settings import Layout, ModelSettings
 from serving.placing import Placed

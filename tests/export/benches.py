@@ -1,16 +1,20 @@
 """A GPU to prove on where there is none: ONNX Runtime on the CPU answers, under a GPU's name and TensorRT's manners."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from bundle.device import DeviceInfo
 from bundle.errors import DeviceLost
 from bundle.manifest import Manifest
 from bundle.store import Bundle
 from bundle.tensors import Tensors, TensorSpec
+from export import device_proof
 from export.device_proof import Bench
+from export.latency import measure
 from runtime.devices import installed_version
 from runtime.runtime import Placement, Runtime, load_runtime
 
@@ -24,6 +28,8 @@ Change = Callable[[Tensors, Tensors], Tensors]
 
 class Engine:
     """Another runtime's answers, changed; its dynamic axes have no names, as TensorRT's."""
+
+    dead_because = ""
 
     def __init__(self, inner: Runtime, change: Change) -> None:
         self._inner, self._change = inner, change
@@ -69,3 +75,14 @@ def gpu_bench(
     return Bench(
         device, Placement("cuda"), lambda name: versions[name] if name in versions else installed_version(name), load
     )
+
+
+def measure_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let proofs measure latency with three runs a size."""
+    monkeypatch.setattr(device_proof, "measure", partial(measure, min_runs=3, budget_s=0.0))
+
+
+@pytest.fixture(autouse=True)
+def few_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same, for all tests of a module that imports it."""
+    measure_little(monkeypatch)

@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +13,16 @@ trt = pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX belongs to the de
 from bundle.engines import engines_folder, read_records  # noqa: E402
 from bundle.errors import BundleError, RuntimeFailed  # noqa: E402
 from bundle.store import Bundle  # noqa: E402
-from export import build_engine, device_commands, device_proof  # noqa: E402
+from export import build_engine, device_commands  # noqa: E402
 from export.build_engine import Built, Order, build_engines, plan_stem  # noqa: E402
-from export.latency import measure  # noqa: E402
 from export.tensorrt import BuildOptions, build_plan  # noqa: E402
 from modelyard import main  # noqa: E402
 from runtime.choice import Wanted, choose  # noqa: E402
-from tests.export.benches import H200, L4, VERSION, gpu_bench, lost, off  # noqa: E402
+from tests.export.benches import H200, L4, VERSION, few_runs, gpu_bench, lost, off  # noqa: E402
 
+__all__ = ["few_runs"]
 PLAN = f"nvidia-h200-trt{VERSION}.fp32.plan"
 RECORD = f"nvidia-h200-trt{VERSION}.fp32.json"
-
-
-@pytest.fixture(autouse=True)
-def _few_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(device_proof, "measure", partial(measure, min_runs=3, budget_s=0.0))
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """`modelyard prove`: what stands has a record that serving chooses by; what fails has none, whatever it had before."""
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,21 +11,16 @@ from bundle.errors import BundleError, DataError, DeviceLost, RuntimeFailed
 from bundle.manifest import Provenance
 from bundle.store import Bundle
 from bundle.tensors import Tensors
-from export import device_commands, device_proof
+from export import device_commands
 from export.device_proof import Candidate, bench, prepare_proof, prove_candidates, reference_predictor
-from export.latency import measure
 from export.noise import noise
 from export.prove_device import Ask, find_held_out, prove_bundle, table
 from modelyard import main
 from runtime.choice import ANYTHING, choose
-from tests.export.benches import H200, L4, VERSION, gpu_bench, lost, off, right
+from tests.export.benches import H200, L4, VERSION, few_runs, gpu_bench, lost, off, right
 
+__all__ = ["few_runs"]
 UNSCORED = Ask(test_split="no")
-
-
-@pytest.fixture(autouse=True)
-def _few_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(device_proof, "measure", partial(measure, min_runs=3, budget_s=0.0))
 
 
 def records(bundle: Bundle) -> list[EngineRecord]:

@@ -3,8 +3,10 @@
 import ctypes
 
 import numpy as np
+import pytest
 
 from bundle.tensors import Array
+from runtime import ort_cuda
 from tests.runtime.simulated_gpu import HOST, SimulatedGpu, Span
 
 
@@ -26,3 +28,11 @@ class HostGpu(SimulatedGpu):
         address, num_bytes = span  # an output that ONNX Runtime allocated
         lent: bytes = ctypes.string_at(address, num_bytes)
         return np.frombuffer(lent, np.uint8)
+
+
+def play_provider(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the CPU's provider stand where CUDA's does, in the memory of the GPU that stands where CUDA does."""
+    monkeypatch.setattr(ort_cuda, "require_gpu", lambda placement: None)
+    monkeypatch.setattr(ort_cuda, "PROVIDER", "CPUExecutionProvider")
+    monkeypatch.setattr(ort_cuda, "BOUND_TO", "cpu")
+    monkeypatch.setattr(ort_cuda, "provider_options", lambda placement, graphs: {})

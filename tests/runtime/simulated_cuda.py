@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 from enum import IntEnum
 from functools import wraps
+from types import SimpleNamespace
 from typing import Any
 
 from tests.runtime.simulated_gpu import HOST, Error, Fault, SimulatedGpu, Step, Stream
@@ -70,6 +71,8 @@ class SimulatedCuda:
 
     def __init__(self, gpu: SimulatedGpu) -> None:
         self.gpu = gpu
+        self.name = "NVIDIA Q100"
+        """What each of its devices is called."""
         self.refusals: dict[str, list[Error]] = {}
         """Name of a call -> what it answers next without doing anything; the end of a capture ends it, spoilt."""
         self.live: dict[str, int] = {"event": 0, "graph": 0}
@@ -117,6 +120,10 @@ class SimulatedCuda:
         if not 0 <= device < self.gpu.num_devices:
             raise Fault(Error.cudaErrorInvalidDevice)
         self._thread.device = device
+
+    @call(1, always=True)
+    def cudaGetDeviceProperties(self, device: int) -> SimpleNamespace:
+        return SimpleNamespace(name=self.name.encode(), major=9, minor=0)
 
     @call(1, always=True)
     def cudaGetErrorString(self, error: Error) -> bytes:

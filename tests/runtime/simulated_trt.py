@@ -80,6 +80,12 @@ def write_plan(
     return path
 
 
+def split_plan(plan: bytes) -> tuple[bytes, bytes]:
+    """What stands before the graph, and the graph."""
+    end = plan.index(b"\n", len(MAGIC)) + 1
+    return plan[:end], plan[end:]
+
+
 class SimulatedTensorRT:
     """The module."""
 
@@ -95,6 +101,8 @@ class SimulatedTensorRT:
         self.live = {"engine": 0, "context": 0}
         self.refusals: list[str] = []
         """What the next executions say instead of being queued."""
+        self.loads = "simulated"
+        """Of which GPU a plan must be."""
 
     def Runtime(self, logger: ILogger) -> "Runtime":  # noqa: N802
         return Runtime(self, logger)
@@ -111,9 +119,9 @@ class Runtime:
     def deserialize_cuda_engine(self, plan: bytes) -> "Engine | None":
         if not plan.startswith(MAGIC):
             return self.refuse("Error Code 1: Serialization (header.magicTag == kEXPECTED_MAGIC_TAG failed.)")
-        header, _, graph = plan[len(MAGIC) :].partition(b"\n")
-        told = json.loads(header)
-        if told["gpu"] != "simulated":
+        header, graph = split_plan(plan)
+        told = json.loads(header[len(MAGIC) :])
+        if told["gpu"] != self.module.loads:
             return self.refuse(f"Error Code 6: The engine plan file was built for another device ({told['gpu']})")
         try:
             weights = self.module.gpu.allocate(self.module.cuda.device, len(graph))

@@ -25,6 +25,7 @@ class RecordingRuntime:
 
     inputs = IMAGE
     outputs = SCORES
+    dead_because = ""
 
     def __init__(self) -> None:
         self.shapes: list[tuple[int, ...]] = []
@@ -39,6 +40,7 @@ class FixedRuntime:
 
     inputs = IMAGE
     outputs = SCORES
+    dead_because = ""
 
     def __init__(self, scores: tuple[float, ...], in_a_batch: Callable[[Array, int], Array] | None = None) -> None:
         self._scores = np.array(scores, np.float32)

@@ -8,7 +8,8 @@ import pytest
 from bundle.errors import BundleError
 from bundle.evidence import Latency
 from bundle.store import Bundle, open_bundle
-from runtime.choice import ANYTHING, Choice, PrecisionWanted, RuntimeWanted, Wanted, choose
+from runtime.choice import ANYTHING, Choice, PrecisionWanted, RuntimeWanted, Wanted, candidates, choose
+from runtime.proofs import Failure
 from tests.builders import FAKE_FILE, write_fake_bundle
 from tests.engine_records import CPU, GPU, OTHER_GPU, build, installed, plan_of, prove, write_gpu_bundle
 
@@ -361,3 +362,50 @@ def test_other_figures_run_otherwise(bundle: Bundle) -> None:
     before = chosen(bundle)
     build(bundle, "fp16", ms=2.0)
     assert not before.runs_as(chosen(bundle))
+
+
+# Without what failed
+
+
+def failed(choice: Choice) -> Failure:
+    return Failure(choice.artefact, choice.runtime, choice.record, "it broke")
+
+
+def test_what_failed_is_left_out_and_told(bundle: Bundle) -> None:
+    prove(bundle, "fp16", "onnxruntime", ms=2.0)
+    build(bundle, "fp16", ms=1.0)
+    choice = chosen(bundle, Wanted(without=(failed(chosen(bundle)),)))
+    assert what(choice) == ("fp16", "onnxruntime")
+    assert choice.fell_back == "'fp16' in tensorrt cannot be used: it broke"
+
+
+def test_what_failed_is_told_to_those_who_want_something_else_too(bundle: Bundle) -> None:
+    prove(bundle, "fp32", "onnxruntime", ms=4.0)
+    prove(bundle, "fp16", "onnxruntime", ms=2.0)
+    choice = chosen(bundle, Wanted(runtime="onnxruntime", without=(failed(chosen(bundle)),)))
+    assert what(choice) == ("fp32", "onnxruntime")
+    assert choice.fell_back == "'fp16' in onnxruntime cannot be used: it broke"
+
+
+def test_what_was_proven_anew_is_no_longer_what_failed(bundle: Bundle) -> None:
+    build(bundle, "fp16", ms=1.0)
+    wanted = Wanted(without=(failed(chosen(bundle)),))
+    build(bundle, "fp16", plan=b"another plan")
+    choice = chosen(bundle, wanted)
+    assert (what(choice), choice.fell_back) == (("fp16", "tensorrt"), "")
+
+
+def test_what_failed_with_a_proof_is_not_tried_without_one(bundle: Bundle) -> None:
+    prove(bundle, "fp32", "fake")
+    wanted = Wanted(without=(failed(chosen(bundle)),))
+    with pytest.raises(BundleError, match=r"is nothing; .*'fp32' in fake cannot be used: it broke"):
+        chosen(bundle, wanted)
+
+
+def test_what_failed_is_no_candidate(bundle: Bundle) -> None:
+    build(bundle, "fp16", ms=1.0)
+    wanted = Wanted(without=(failed(chosen(bundle)),))
+    build(bundle, "int8-trt")
+    found, told = candidates(bundle, GPU, wanted, installed)
+    assert [what(one) for one in found] == [("int8-trt", "tensorrt")]
+    assert "'fp16' in tensorrt cannot be used: it broke" in told

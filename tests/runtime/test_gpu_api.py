@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
+from bundle.errors import DeviceLost, OutOfMemory
 from runtime import trt_engine
-from runtime.cuda import LOST, OUT_OF_MEMORY
 from runtime.cuda_api import Cuda
+from runtime.device_errors import STICKY, meaning
 from runtime.trt_api import ApiEngine, Context
 from tests.runtime import simulated_trt
 from tests.runtime.simulated_cuda import CaptureMode, CopyKind, SimulatedCuda
@@ -54,14 +55,18 @@ def test_a_constant_of_cuda_is_there(cudart: Any, name: str) -> None:
 
 
 def test_errors_and_kinds_are_cudas(cudart: Any) -> None:
-    names = {one.name for one in cudart.cudaError_t}
-    assert LOST | {OUT_OF_MEMORY} <= names
     for mine, theirs in [
         (Error, cudart.cudaError_t),
         (CopyKind, cudart.cudaMemcpyKind),
         (CaptureMode, cudart.cudaStreamCaptureMode),
     ]:
         assert {one.name: int(one) for one in mine} == {one.name: int(getattr(theirs, one.name)) for one in mine}
+
+
+def test_of_all_errors_of_cuda_those_of_the_table_lose_the_device_and_one_is_about_memory(cudart: Any) -> None:
+    kinds = {one.name: meaning(one.name) for one in cudart.cudaError_t}
+    assert {name for name, kind in kinds.items() if kind is DeviceLost} == {sticky.name for sticky in STICKY.values()}
+    assert [name for name, kind in kinds.items() if kind is OutOfMemory] == ["cudaErrorMemoryAllocation"]
 
 
 def test_calls_give_a_tuple_with_the_error_first_and_the_words_for_it_are_bytes(cudart: Any) -> None:

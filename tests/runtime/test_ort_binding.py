@@ -133,8 +133,8 @@ def test_several_inputs_and_an_axis_that_is_a_sum(tmp_path: Path, gpu: HostGpu) 
 @pytest.mark.parametrize(
     ("batch", "problem"),
     [
-        ({}, "its inputs are none, the graph takes x: float32 ['batch', 4]"),
-        ({"x": rows(2), "z": rows(2)}, "its inputs are 'x', 'z', the graph takes x: float32 ['batch', 4]"),
+        ({}, "tensor 'x' is missing"),
+        ({"x": rows(2), "z": rows(2)}, "it has no input z"),
         ({"x": rows(2).astype(np.float64)}, "tensor 'x' is float64, expected float32"),
         ({"x": rows(2)[0]}, "tensor 'x' has shape [4], expected ['batch', 4]"),
         ({"x": rows(2)[:, :3]}, "tensor 'x' has shape [2, 3], expected ['batch', 4]"),

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from bundle.errors import RuntimeFailed
-from runtime import trt_api
-from runtime.capture_gate import GATE
+from runtime import trt, trt_api
+from runtime.capture_gate import GATE, CaptureGate
 from runtime.runtime import ON_CPU, runtime_class
 from runtime.trt import TrtRuntime
 from tests.runtime.simulated_gpu import HOST, Error
@@ -88,6 +88,28 @@ def test_batches_wait_while_another_engine_captures_in_the_mode_that_allows_nobo
             assert threaded.gpu.journal == []
         assert_right(case, images(4), asked.result())
         assert_right(case, images(4), loaded.result().run(images(4)))
+
+
+def test_a_capture_waits_for_the_batch_that_is_computed(
+    threaded: SimulatedPlatform, case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = CaptureGate()
+    monkeypatch.setattr(trt, "GATE", gate)
+    gpu, runtime = threaded.gpu, threaded.load(case)
+    gpu.journal.clear()
+    gpu.may_compute.clear()
+
+    def capture() -> int:
+        with gate.alone():
+            return len(gpu.entries("copy out"))
+
+    with ThreadPoolExecutor(2) as pool:
+        answer = pool.submit(runtime.run, images(4))
+        gpu.wait_until(lambda: bool(gpu.entries("compute", ended=False)))
+        captured = pool.submit(capture)
+        gpu.may_compute.set()
+        assert captured.result() == len(gpu.entries("copy out")) > 0
+        assert_right(case, images(4), answer.result())
 
 
 # -- captured graphs

@@ -246,3 +246,14 @@ def test_a_broken_device_does_not_hinder_dropping(
     gc.collect()
     assert platform.modules.trt.live == {"engine": 0, "context": 0}
     assert caplog.records == []  # one cause is told once
+
+
+def test_a_loss_that_tensorrt_meets_first_is_a_loss(platform: SimulatedPlatform, case: Case) -> None:
+    runtime = platform.load(case)
+    words = "Error Code 1: Cuda Runtime (an illegal memory access was encountered)"
+    platform.modules.trt.refusals.append(words)
+    with pytest.raises(DeviceLost, match="an illegal memory access was encountered") as first:
+        runtime.run(images(4))
+    assert runtime.dead_because == str(first.value)
+    with pytest.raises(DeviceLost, match="an illegal memory access was encountered"):
+        runtime.run(images(4))

@@ -1,20 +1,31 @@
 """A machine with GPUs that nobody has: the fake runtime in every engine's place, out of memory or dead when told to."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bundle.device import DeviceInfo
 from bundle.errors import DeviceLost, OutOfMemory, RuntimeFailed
+from bundle.store import Bundle
 from bundle.tensors import Tensors
 from runtime.fake import FakeRuntime
 from runtime.runtime import ON_CPU, RUNTIMES, Placement
-from serving.placing import Devices
+from serving.golden_watch import GoldenWatch
+from serving.placing import Devices, placing_of
+from serving.served import ServedModel
+from serving.settings import Settings
 from tests.engine_records import CPU, GPU, installed
+from tests.serving.repositories import TASK, Kept, kept
 
 SOON_S = 10
+MARKS = {b"cannot be loaded": RuntimeFailed, b"is too large": OutOfMemory, b"loses the device": DeviceLost}
+"""What a plan says -> what loading it raises."""
+ANSWERS_WRONGLY = b"answers wrongly"
+"""What a plan says whose outputs are wrong."""
 
 
 class Machine:
@@ -80,8 +91,11 @@ class GpuRuntime(FakeRuntime):
 
     def __init__(self, path: Path, placement: Placement = ON_CPU) -> None:
         self._machine, self._index = machine, placement.index
-        if b"refuse me" in path.read_bytes():
-            raise RuntimeFailed(f"{path}: this engine cannot be loaded here")
+        content = path.read_bytes()
+        for mark, kind in MARKS.items():
+            if mark in content:
+                raise kind(f"{path.name}: {mark.decode()}")
+        self._wrong = ANSWERS_WRONGLY in content
         super().__init__(path, placement)
         machine.loaded.append(placement)
 
@@ -98,9 +112,29 @@ class GpuRuntime(FakeRuntime):
             outputs = super().run(batch)
         finally:
             self._machine.leave(self._index, rows)
-        if self._index in self._machine.wrong:
+        if self._wrong or self._index in self._machine.wrong:
             return {name: array[..., ::-1].copy() for name, array in outputs.items()}
         return outputs
+
+
+@asynccontextmanager
+async def kept_on(
+    machine: Machine, bundle: Bundle, poll_s: float = 0.0, golden: GoldenWatch | None = None, **settings: Any
+) -> AsyncIterator[Kept]:
+    """The repository of a bundle, looked after by a service with these settings on the machine's GPUs."""
+    given = Settings(repository=bundle.folder.parents[1], device="cuda", **settings)
+    async with kept(given.repository, poll_s, golden, placing=placing_of(given, machine.devices)) as here:
+        yield here
+
+
+def only(here: Kept) -> ServedModel:
+    """The model that answers."""
+    return here.models.find(TASK, None, None)
+
+
+def running(here: Kept) -> tuple[str, str]:
+    """Its artefact and its runtime."""
+    return only(here).choice.artefact, only(here).choice.runtime
 
 
 @pytest.fixture

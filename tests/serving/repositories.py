@@ -10,6 +10,7 @@ from typing import Any
 from bundle.preprocess import Limits
 from bundle.store import Bundle
 from runtime.choice import Choice
+from runtime.proofs import Failure
 from serving.call import Call
 from serving.drift import Drift
 from serving.golden_watch import GoldenWatch
@@ -83,7 +84,7 @@ class Kept:
 def unread(folder: Path, counted: Counted) -> ModelRepository:
     """A repository that nobody has begun to read."""
 
-    def serve(_: Bundle, __: ModelSettings) -> ServedModel:
+    def serve(_: Bundle, __: ModelSettings, ___: tuple[Failure, ...]) -> ServedModel:
         raise AssertionError("nothing is to be served")
 
     return ModelRepository(folder, serve, counted)
@@ -95,7 +96,7 @@ async def kept(
     poll_s: float = 0.0,
     golden: GoldenWatch | None = None,
     limits: Limits | None = None,
-    serve: Callable[[Bundle, ModelSettings, Serving], ServedModel] = ServedModel,
+    serve: Callable[..., ServedModel] = ServedModel,
     placing: Placing | None = None,
     begin: bool = True,
 ) -> AsyncIterator[Kept]:
@@ -109,7 +110,7 @@ async def kept(
     counted = Counted()
     models = ModelRepository(
         folder,
-        lambda bundle, of_model: serve(bundle, of_model, serving),
+        lambda bundle, of_model, without: serve(bundle, of_model, serving, *[without] * bool(without)),
         counted,
         poll_s,
         golden,

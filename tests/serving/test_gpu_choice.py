@@ -11,13 +11,12 @@ import pytest
 
 from bundle.engines import FOLDER
 from bundle.store import Bundle, open_bundle
-from serving.placing import placing_of
 from serving.settings import Settings
 from tests.builders import png
 from tests.engine_records import GPU, OTHER_GPU, build, plan_of, prove, write_gpu_bundle
 from tests.serving.figures import samples_of
-from tests.serving.invented_gpus import Machine, two_gpus
-from tests.serving.repositories import POLL_S, TASK, Kept, ask, kept, write_settings
+from tests.serving.invented_gpus import Machine, kept_on, only, running, two_gpus
+from tests.serving.repositories import POLL_S, ask, write_settings
 from tests.serving.running import started
 
 __all__ = ["two_gpus"]
@@ -212,35 +211,23 @@ async def test_the_protocol_tells_what_runs(bundle: Bundle, two_gpus: Machine) -
 # While it runs
 
 
-@asynccontextmanager
-async def looked_after(bundle: Bundle, machine: Machine, **settings: Any) -> AsyncIterator[Kept]:
-    given = Settings(repository=bundle.folder.parents[1], device="cuda", **settings)
-    async with kept(given.repository, POLL_S, placing=placing_of(given, machine.devices)) as here:
-        yield here
-
-
-def running(here: Kept) -> tuple[str, str]:
-    choice = here.models.find(TASK, None, None).choice
-    return choice.artefact, choice.runtime
-
-
 @pytest.mark.parametrize("where", ["in the bundle", "in the cache"])
 async def test_an_engine_that_is_built_while_it_serves_is_taken_up(
     bundle: Bundle, two_gpus: Machine, tmp_path: Path, where: str
 ) -> None:
     cache = tmp_path / "cache" if where == "in the cache" else None
     prove(bundle, "fp32", "onnxruntime", ms=2.0, cache=cache)
-    async with looked_after(bundle, two_gpus, engines=cache) as here:
+    async with kept_on(two_gpus, bundle, POLL_S, engines=cache) as here:
         assert running(here) == ("fp32", "onnxruntime")
         build(bundle, "fp16", ms=1.0, cache=cache)
         await here.until(lambda: running(here) == ("fp16", "tensorrt"))
         assert here.states() == {1: "ready"}
-        assert (await ask(here.models.find(TASK, None, None))).label
+        assert (await ask(only(here))).label
         assert [choice.runtime for _, _, choice in here.counted.runs] == ["onnxruntime", "tensorrt"]
 
 
 async def test_a_model_that_waits_for_its_engine_is_served_once_it_is_built(bundle: Bundle, two_gpus: Machine) -> None:
-    async with looked_after(bundle, two_gpus, require_engine=True) as here:
+    async with kept_on(two_gpus, bundle, POLL_S, require_engine=True) as here:
         assert here.states() == {1: "refused"}
         build(bundle, "fp16")
         await here.until(lambda: here.states() == {1: "ready"})
@@ -248,36 +235,36 @@ async def test_a_model_that_waits_for_its_engine_is_served_once_it_is_built(bund
 
 async def test_other_files_beside_an_engine_bring_nothing_up_again(bundle: Bundle, two_gpus: Machine) -> None:
     build(bundle, "fp16")
-    async with looked_after(bundle, two_gpus) as here:
-        before = here.models.find(TASK, None, None)
+    async with kept_on(two_gpus, bundle, POLL_S) as here:
+        before = only(here)
         for name in ("nvidia-q100.png", "notes.txt"):
             (bundle.folder / FOLDER / name).write_bytes(b"x")
         await here.a_few_looks()
         build(bundle, "fp16", device=OTHER_GPU)
         await here.a_few_looks()
-        assert here.models.find(TASK, None, None) is before
+        assert only(here) is before
         assert len(here.counted.runs) == 1
 
 
 async def test_an_engine_that_is_slower_brings_nothing_up_again(bundle: Bundle, two_gpus: Machine) -> None:
     prove(bundle, "fp16", "onnxruntime", ms=1.0)
-    async with looked_after(bundle, two_gpus) as here:
-        before = here.models.find(TASK, None, None)
+    async with kept_on(two_gpus, bundle, POLL_S) as here:
+        before = only(here)
         build(bundle, "fp16", ms=2.0)
         await here.a_few_looks()
-        assert here.models.find(TASK, None, None) is before
+        assert only(here) is before
 
 
 async def test_what_is_amiss_from_now_on_is_told_without_bringing_anything_up(
     bundle: Bundle, two_gpus: Machine
 ) -> None:
     prove(bundle, "fp16", "onnxruntime", ms=1.0)
-    async with looked_after(bundle, two_gpus) as here:
-        before = here.models.find(TASK, None, None)
+    async with kept_on(two_gpus, bundle, POLL_S) as here:
+        before = only(here)
         assert before.choice.fell_back == ""
         build(bundle, "int8-trt", device=OTHER_GPU)
         await here.until(lambda: "is not used on NVIDIA Q100" in before.choice.fell_back)
-        assert here.models.find(TASK, None, None) is before
+        assert only(here) is before
         assert [bool(choice.fell_back) for _, _, choice in here.counted.runs] == [False, True]
 
 
@@ -285,14 +272,14 @@ async def test_an_engine_that_fails_its_golden_samples_never_replaces_what_answe
     bundle: Bundle, two_gpus: Machine
 ) -> None:
     prove(bundle, "fp16", "onnxruntime", ms=2.0)
-    async with looked_after(bundle, two_gpus) as here:
+    async with kept_on(two_gpus, bundle, POLL_S) as here:
         two_gpus.wrong.add(0)
         before = len(two_gpus.loaded)
         build(bundle, "fp16", ms=1.0)
         await here.until(lambda: "is refused" in here.state(1).reason)
         await here.a_few_looks()
         assert running(here) == ("fp16", "onnxruntime")
-        assert len(two_gpus.loaded) == before + 1, "it is tried once"
+        assert len(two_gpus.loaded) == before + 3, "all that is there is tried once"
         assert here.state(1).state == "ready"
 
 
@@ -301,15 +288,15 @@ async def test_an_engine_that_goes_while_it_serves_is_replaced_by_what_is_left(
 ) -> None:
     prove(bundle, "fp32", "onnxruntime", ms=2.0)
     record = build(bundle, "fp16", ms=1.0)
-    async with looked_after(bundle, two_gpus) as here:
+    async with kept_on(two_gpus, bundle, POLL_S) as here:
         plan_of(bundle, record).unlink()
         await here.until(lambda: running(here) == ("fp32", "onnxruntime"))
-        assert "cannot be read" in here.models.find(TASK, None, None).choice.fell_back
+        assert "cannot be read" in only(here).choice.fell_back
 
 
 async def test_a_required_engine_that_goes_is_served_on_as_it_was_loaded(bundle: Bundle, two_gpus: Machine) -> None:
     record = build(bundle, "fp16")
-    async with looked_after(bundle, two_gpus, require_engine=True) as here:
+    async with kept_on(two_gpus, bundle, POLL_S, require_engine=True) as here:
         plan_of(bundle, record).unlink()
         await here.until(lambda: "it answers as it was loaded" in here.state(1).reason)
         assert running(here) == ("fp16", "tensorrt")

@@ -3,10 +3,9 @@
 import asyncio
 import os
 import threading
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,14 +16,12 @@ from serving.fleet import Fleet
 from serving.golden_watch import GoldenWatch
 from serving.oip.grpc_health import NOT_SERVING, SERVING, HealthService
 from serving.oip.messages import HEALTH_MESSAGES
-from serving.placing import placing_of
-from serving.served import ServedModel
 from serving.settings import Settings
 from serving.shared import Place, Shared
 from tests.builders import png
 from tests.engine_records import build, write_gpu_bundle
-from tests.serving.invented_gpus import Machine, two_gpus
-from tests.serving.repositories import POLL_S, TASK, Kept, ask, kept
+from tests.serving.invented_gpus import Machine, kept_on, only, two_gpus
+from tests.serving.repositories import POLL_S, ask
 from tests.serving.running import started
 from tests.serving.test_fleet import FakeRepository
 from tests.serving.wire import error_of
@@ -41,19 +38,6 @@ def bundle(tmp_path: Path) -> Bundle:
     return bundle
 
 
-@asynccontextmanager
-async def serving(
-    bundle: Bundle, machine: Machine, poll_s: float = 0.0, golden: GoldenWatch | None = None, **settings: Any
-) -> AsyncIterator[Kept]:
-    given = Settings(**{"repository": bundle.folder.parents[1], "device": "cuda", "gpus": "0,1", **settings})
-    async with kept(given.repository, poll_s, golden, placing=placing_of(given, machine.devices)) as here:
-        yield here
-
-
-def only(here: Kept) -> ServedModel:
-    return here.models.find(TASK, None, None)
-
-
 async def until(holds: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
         while not holds():
@@ -64,21 +48,21 @@ async def until(holds: Callable[[], bool]) -> None:
 
 
 async def test_an_engine_is_loaded_on_every_gpu_as_the_settings_say(bundle: Bundle, two_gpus: Machine) -> None:
-    async with serving(bundle, two_gpus, gpu_instances=3, gpu_memory_mib=64) as here:
+    async with kept_on(two_gpus, bundle, gpu_instances=3, gpu_memory_mib=64, gpus="0,1") as here:
         assert [(one.index, one.slots, one.memory_bytes) for one in two_gpus.loaded] == [(0, 3, 2**26), (1, 3, 2**26)]
         assert [one.graph_batches for one in two_gpus.loaded] == [(), ()]
         assert only(here).policy.instances == 6
 
 
 async def test_graphs_are_captured_for_the_sizes_that_are_warmed(bundle: Bundle, two_gpus: Machine) -> None:
-    async with serving(bundle, two_gpus, cuda_graphs=True) as here:
+    async with kept_on(two_gpus, bundle, cuda_graphs=True, gpus="0,1") as here:
         assert {one.graph_batches for one in two_gpus.loaded} == {(1, 2, 4)} == {only(here).batch_ladder}
 
 
 async def test_every_gpu_meets_every_size_of_batch_in_every_slot_before_traffic(
     bundle: Bundle, two_gpus: Machine
 ) -> None:
-    async with serving(bundle, two_gpus):
+    async with kept_on(two_gpus, bundle, gpus="0,1"):
         for gpu in (0, 1):
             for size in (1, 2, 4):
                 assert two_gpus.batches.count((gpu, size)) >= 2
@@ -87,7 +71,7 @@ async def test_every_gpu_meets_every_size_of_batch_in_every_slot_before_traffic(
 @pytest.mark.parametrize("gpu", [0, 1])
 async def test_one_gpu_with_wrong_answers_is_enough_to_refuse(bundle: Bundle, two_gpus: Machine, gpu: int) -> None:
     two_gpus.wrong.add(gpu)
-    async with serving(bundle, two_gpus) as here:
+    async with kept_on(two_gpus, bundle, gpus="0,1") as here:
         assert here.states() == {1: "refused"}
         assert "golden sample 0" in here.state(1).reason
         assert here.models.not_live_because() == ""
@@ -97,7 +81,7 @@ async def test_a_batch_that_memory_does_not_hold_at_the_start_makes_smaller_ones
     bundle: Bundle, two_gpus: Machine
 ) -> None:
     two_gpus.capacity[1] = 3
-    async with serving(bundle, two_gpus) as here:
+    async with kept_on(two_gpus, bundle, gpus="0,1") as here:
         assert here.states() == {1: "ready"}
         served = only(here)
         assert (served.policy.largest, served.batcher.shortage.largest) == (4, 2)
@@ -106,7 +90,7 @@ async def test_a_batch_that_memory_does_not_hold_at_the_start_makes_smaller_ones
 
 async def test_a_model_of_which_not_even_one_row_fits_is_refused(bundle: Bundle, two_gpus: Machine) -> None:
     two_gpus.capacity[0] = 0
-    async with serving(bundle, two_gpus) as here:
+    async with kept_on(two_gpus, bundle, gpus="0,1") as here:
         assert here.states() == {1: "refused"}
         assert "do not fit into GPU 0" in here.state(1).reason
         assert here.models.not_live_because() == ""
@@ -116,7 +100,7 @@ async def test_a_model_of_which_not_even_one_row_fits_is_refused(bundle: Bundle,
 
 
 async def test_two_gpus_share_one_queue_and_both_work(bundle: Bundle, two_gpus: Machine) -> None:
-    async with serving(bundle, two_gpus) as here:
+    async with kept_on(two_gpus, bundle, gpus="0,1") as here:
         served = only(here)
         two_gpus.batches.clear()
         two_gpus.gate = threading.Event()
@@ -133,15 +117,15 @@ async def test_two_gpus_share_one_queue_and_both_work(bundle: Bundle, two_gpus: 
 
 async def test_every_caller_gets_the_answer_that_one_gpu_alone_would_give(bundle: Bundle, two_gpus: Machine) -> None:
     raws = [png(seed=seed) for seed in range(24)]
-    async with serving(bundle, two_gpus, gpus="0") as here:
+    async with kept_on(two_gpus, bundle, gpus="0") as here:
         alone = [await ask(only(here), raw) for raw in raws]
-    async with serving(bundle, two_gpus) as here:
+    async with kept_on(two_gpus, bundle, gpus="0,1") as here:
         assert await asyncio.gather(*(ask(only(here), raw) for raw in raws)) == alone
 
 
 async def test_rows_that_wait_are_shared_by_gpus_not_by_slots(bundle: Bundle, two_gpus: Machine) -> None:
     """One batch of four costs a GPU less than two of two."""
-    async with serving(bundle, two_gpus, gpus="0") as here:
+    async with kept_on(two_gpus, bundle, gpus="0") as here:
         served = only(here)
         two_gpus.batches.clear()
         raws = [png(seed=seed) for seed in range(4)]
@@ -151,7 +135,7 @@ async def test_rows_that_wait_are_shared_by_gpus_not_by_slots(bundle: Bundle, tw
 
 
 async def test_a_gpu_that_is_held_up_leaves_the_work_to_the_other(bundle: Bundle, two_gpus: Machine) -> None:
-    async with serving(bundle, two_gpus, gpu_instances=1) as here:
+    async with kept_on(two_gpus, bundle, gpu_instances=1, gpus="0,1") as here:
         served = only(here)
         two_gpus.gate = threading.Event()
         held = asyncio.create_task(ask(served))
@@ -170,7 +154,7 @@ async def test_a_gpu_that_is_held_up_leaves_the_work_to_the_other(bundle: Bundle
 
 
 async def test_one_gpu_that_dies_makes_the_process_not_live_at_once(bundle: Bundle, two_gpus: Machine) -> None:
-    async with serving(bundle, two_gpus) as here:
+    async with kept_on(two_gpus, bundle, gpus="0,1") as here:
         assert here.models.not_live_because() == here.models.not_ready_because() == ""
         two_gpus.dead[1] = "Xid 79: the GPU has fallen off the bus"
         told = "model 'fake' version 1 on cuda:1: Xid 79: the GPU has fallen off the bus"
@@ -183,7 +167,7 @@ async def test_one_gpu_that_dies_makes_the_process_not_live_at_once(bundle: Bund
 async def test_where_the_last_gpu_dies_callers_hear_why_and_the_log_once(
     bundle: Bundle, two_gpus: Machine, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with serving(bundle, two_gpus, gpus="0") as here:
+    async with kept_on(two_gpus, bundle, gpus="0") as here:
         two_gpus.dead[0] = "an illegal memory access was encountered"
         for _ in range(3):
             with pytest.raises(DeviceLost, match="an illegal memory access was encountered"):
@@ -195,7 +179,7 @@ async def test_where_the_last_gpu_dies_callers_hear_why_and_the_log_once(
 
 
 async def test_a_dead_engine_is_told_together_with_what_golden_samples_say(bundle: Bundle, two_gpus: Machine) -> None:
-    async with serving(bundle, two_gpus, golden=GoldenWatch(0.02, 0.1, 1), gpus="0") as here:
+    async with kept_on(two_gpus, bundle, golden=GoldenWatch(0.02, 0.1, 1), gpus="0") as here:
         two_gpus.dead[0] = "gone"
         await here.until(lambda: "a golden inference failed: DeviceLost: gone" in here.models.not_live_because())
         assert here.models.not_live_because().startswith("model 'fake' version 1 on cuda:0: gone; ")
@@ -205,7 +189,7 @@ async def test_a_device_that_is_lost_while_a_model_is_brought_up_ends_the_proces
     bundle: Bundle, two_gpus: Machine
 ) -> None:
     two_gpus.dead[1] = "uncorrectable ECC error"
-    async with serving(bundle, two_gpus, POLL_S) as here:
+    async with kept_on(two_gpus, bundle, POLL_S, gpus="0,1") as here:
         assert here.states() == {1: "refused"}
         assert "uncorrectable ECC error" in here.models.not_live_because()
         assert "uncorrectable ECC error" in here.models.not_ready_because()
@@ -229,7 +213,7 @@ async def test_over_http_a_dead_gpu_shows_in_health_and_in_answers(bundle: Bundl
 
 
 async def test_over_grpc_a_dead_gpu_shows_in_health(bundle: Bundle, two_gpus: Machine) -> None:
-    async with serving(bundle, two_gpus) as here:
+    async with kept_on(two_gpus, bundle, gpus="0,1") as here:
         health = HealthService(here.models.not_ready_because, asyncio.Event())
         asked = HEALTH_MESSAGES["HealthCheckRequest"]()
         assert (await health.check(asked, Call())).status == SERVING
@@ -241,7 +225,7 @@ async def test_other_workers_hear_of_a_dead_gpu(bundle: Bundle, two_gpus: Machin
     """They share a port, so each of them speaks for all."""
     shared = Shared(tmp_path / "shared", 2)
     shared.folder.mkdir()
-    async with serving(bundle, two_gpus) as here, AsyncExitStack() as ending:
+    async with kept_on(two_gpus, bundle, gpus="0,1") as here, AsyncExitStack() as ending:
         fleets = []
         for i in range(2):
             place = Place(str(shared.folder), i, 2, os.getppid())
