@@ -104,7 +104,8 @@ class ShardActor:
         try:
             return self._score(shard), None
         except ModelyardError as cause:
-            return None, _failure(cause)
+            self._failed = _failure(cause)  # the job ends, and whatever was on its way here ends with the same words
+            return None, self._failed
 
 
 def _failure(cause: ModelyardError) -> Failure:

@@ -53,6 +53,9 @@ class LocalRunner:
                 finished += self._take(writer, tally, chunk, *answered)
                 tally.hold(max_error_share, at_end=False)
             tally.hold(max_error_share, at_end=True)
+        except BaseException:
+            self._scorer.stop()
+            raise
         finally:
             pool.shutdown(cancel_futures=True)
             writer.discard()
