@@ -19,11 +19,11 @@ pytest.importorskip(
     "ray.data", reason="ray is not installed: pip install 'modelyard[scoring-ray]'", exc_type=ImportError
 )
 
-pytestmark = [pytest.mark.xdist_group("ray"), pytest.mark.timeout(300)]  # one cluster on one machine
+pytestmark = [pytest.mark.xdist_group("ray"), pytest.mark.timeout(600)]  # one cluster on one machine
 
-NUM_ROWS, PER_SHARD, BAD = 40_000, 400, range(0, 40_000, 997)
-PATIENCE_S = 120.0
-BEGUN = 10
+NUM_ROWS, PER_SHARD, BAD = 30_000, 1000, range(0, 30_000, 997)
+PATIENCE_S = 240.0
+BEGUN = 5
 """Shards that were finished on this machine before a cluster goes on."""
 
 
@@ -77,7 +77,7 @@ def test_a_node_dies_in_the_middle_of_a_job_begun_elsewhere_and_nothing_is_lost_
     before = {path.name: path.stat().st_ino for path in parts(output)}
     try:
         with begin(series_bundle, given, output, "--rows-per-shard", PER_SHARD, cluster=cluster) as process:
-            wait_until(lambda: finished(output) > BEGUN + 10, process)
+            wait_until(lambda: finished(output) > BEGUN + 3, process)
             cluster.kill_one()
             assert finished(output) < NUM_ROWS // PER_SHARD
             told, said = process.communicate(timeout=PATIENCE_S)
@@ -102,7 +102,7 @@ def test_a_driver_is_killed_and_its_job_is_finished_here_or_there(
 ) -> None:
     output = tmp_path / "out"
     with begin(series_bundle, given, output, "--rows-per-shard", PER_SHARD, cluster=cluster) as process:
-        wait_until(lambda: finished(output) > 5, process)
+        wait_until(lambda: finished(output) > 3, process)
         process.kill()
     begun = finished(output)
     assert begun < NUM_ROWS // PER_SHARD
@@ -137,13 +137,13 @@ def test_a_bundle_that_is_damaged_on_the_nodes_gives_one_error(
 
 
 def test_too_many_bad_rows_stop_a_job(series_bundle: Path, cluster: TwoNodes, tmp_path: Path) -> None:
-    path = write_series(tmp_path / "in.parquet", NUM_ROWS, bad=range(2000, NUM_ROWS))
-    asked = (series_bundle, path, tmp_path / "out", "--rows-per-shard", 100, "--max-error-share", 0.2)
+    path = write_series(tmp_path / "in.parquet", NUM_ROWS, bad=range(500, NUM_ROWS))
+    asked = (series_bundle, path, tmp_path / "out", "--rows-per-shard", 250, "--max-error-share", 0.2)
     with begin(*asked, cluster=cluster) as process:
         told, said = process.communicate(timeout=PATIENCE_S)
     assert (process.returncode, told) == (3, ""), said
     assert "rows are bad, more than --max-error-share 0.2 allows; the first: " in said.splitlines()[-1]
-    assert 25 <= finished(tmp_path / "out") < 200
+    assert 3 <= finished(tmp_path / "out") < 60
     assert not (tmp_path / "out/_summary.json").exists()
 
 
