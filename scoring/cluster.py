@@ -261,12 +261,15 @@ def _connect(address: str) -> None:
 
 
 def _knock(address: str) -> None:
-    """Whether anybody listens there, where the address says where."""
+    """Whether anybody listens there, as far as the address says where."""
+    if address.startswith("ray://"):
+        raise RunError(f"--ray-address {address}: Ray Data does not run through Ray's client; start this command on a "
+                       "node of the cluster (`ray job submit`, a RayJob): there 'auto' finds it")  # fmt: skip
     host, colon, port = (os.environ.get("RAY_ADDRESS", "") if address == "auto" else address).rpartition(":")
     if not colon or not port.isdigit():
         return
     try:
-        with closing(socket.create_connection((host.removeprefix("ray://").strip("[]"), int(port)), CONNECT_S)):
+        with closing(socket.create_connection((host.strip("[]"), int(port)), CONNECT_S)):
             return
     except OSError as cause:
         raise RunError(f"--ray-address {address}: nobody answers at {host}:{port}: {cause.strerror or cause}; is the "

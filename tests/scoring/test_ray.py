@@ -150,7 +150,7 @@ def test_too_many_bad_rows_stop_a_job(series_bundle: Path, cluster: TwoNodes, tm
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--ray-address", "ray://127.0.0.1:{port}"], "--ray-address ray://127.0.0.1:{port}: nobody answers at"),
+        (["--ray-address", "ray://127.0.0.1:{port}"], "Ray Data does not run through Ray's client; start this command"),
         (["--ray-address", "127.0.0.1:{port}"], "--ray-address 127.0.0.1:{port}: nobody answers at"),
         (["--ray-address", "moon://x"], "--ray-address moon://x: "),
         (["--ray-actors", "0"], "--ray-actors is '0'; give a number of at least 1"),
