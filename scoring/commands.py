@@ -8,7 +8,7 @@ from typing import Annotated, Literal, NoReturn
 
 import tyro
 
-from bundle.errors import OutputTaken, TooManyErrors
+from bundle.errors import BadInput, OutputTaken, TooManyErrors
 from runtime.choice import Wanted
 from runtime.runtime import Placement
 from scoring.job import Plan, Settings, Summary, plan, score
@@ -44,6 +44,9 @@ def _score(
     engines: Path | None = None,
     metrics_port: int | None = None,
     push_gateway: str | None = None,
+    runner: Literal["local", "ray"] = "local",
+    ray_address: str = "auto",
+    ray_actors: Annotated[str | None, tyro.conf.arg(metavar="N|MIN,MAX")] = None,
 ) -> None:
     """Answer every row of a data set with the code that serves: prepare, run, decode.
 
@@ -74,6 +77,9 @@ def _score(
         engines: Folder of engines and proofs that lie outside of the bundle.
         metrics_port: Serve the job's figures for Prometheus while it runs.
         push_gateway: Push them to this gateway (host:port) every 15 seconds, and at the end.
+        runner: On this machine, or on a Ray cluster; the output is the same, and one may finish what the other began.
+        ray_address: The cluster (host:port); auto is the one of this machine, local one of its own for this job.
+        ray_actors: So many of them, each with --workers processors (1; beside a GPU 4); as fit, if left out.
     """
     settings = Settings(
         bundle=bundle,
@@ -92,6 +98,9 @@ def _score(
         workers=workers,
         metrics_port=metrics_port,
         push_gateway=push_gateway,
+        runner=runner,
+        ray_address=ray_address,
+        ray_actors=_actors(ray_actors),
     )
     if dry_run:
         _describe(plan(settings))
@@ -116,6 +125,20 @@ def _told(summary: Summary) -> str:
         f"{f' ({errors})' if errors else ''}; {summary.rows_now} now, {summary.rows_per_s:g} rows/s "
         f"({summary.artefact} in {summary.runtime} on {summary.device}, batches of up to {summary.batch_size})"
     )
+
+
+def _actors(given: str | None) -> tuple[int, int] | None:
+    """`4`, or `2,16`."""
+    if given is None:
+        return None
+    fewest, _, most = given.partition(",")
+    try:
+        bounds = int(fewest), int(most or fewest)
+    except ValueError:
+        bounds = (0, 0)
+    if not 1 <= bounds[0] <= bounds[1]:
+        raise BadInput(f"--ray-actors is '{given}'; give a number of at least 1, or two with a comma: 2,16")
+    return bounds
 
 
 def _renamed(keep: tuple[str, ...]) -> dict[str, str]:

@@ -5,15 +5,18 @@ Knows every part of scoring. Knows nothing of command lines.
 
 import time
 from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 import numpy as np
 
-from bundle.errors import BadInput, DataError
+from bundle.errors import BadInput, DataError, RunError
 from bundle.manifest import Manifest
 from bundle.store import Bundle, newest, open_bundle
 from bundle.tasks import TASKS
@@ -23,17 +26,19 @@ from runtime.devices import device_info, installed_version
 from runtime.runtime import Placement
 from scoring.claim import Check, claim
 from scoring.columns import IN_COLUMNS, IN_FILES, schema
-from scoring.journal import SUMMARY_FILE, Job, Journal
+from scoring.journal import SUMMARY_FILE, Finished, Job, Journal
 from scoring.listing import matches
-from scoring.local import LocalRunner
+from scoring.local import LocalRunner, Told
 from scoring.parts import Format
 from scoring.progress import Progress, shown
 from scoring.scorer import Scorer, cheapest_batch, read_options
+from scoring.shard_scorer import Work
 from scoring.shards import Cut, chunks
 from scoring.source import Columns, Source, open_source
 from scoring.store import Place, clear_unfinished, place
 from scoring.tally import Tally
 from scoring.target import Target
+from scoring.versions import deciding_versions
 
 CHUNK_TENSOR_BYTES = 8 * 2**20
 """Of prepared inputs, at most, in one chunk."""
@@ -42,8 +47,8 @@ CHUNK_MS = 1000.0
 """Of one worker on one chunk: what is lost at most when a job is ended, and how long the last worker is alone."""
 SLOTS = 2
 """Batches on a GPU at once: one computes while the next is copied."""
-DECIDING = ("modelyard", "numpy", "opencv-python-headless", "pyarrow", "tokenizers")
-"""Packages whose version decides about bytes of the output, besides the engine."""
+CPUS_BESIDE_A_GPU = 4
+"""Threads that prepare for one GPU of a cluster, where nobody says how many."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,10 @@ class Settings:
     workers: int | None = None
     metrics_port: int | None = None
     push_gateway: str | None = None
+    runner: Literal["local", "ray"] = "local"
+    ray_address: str = "auto"
+    ray_actors: tuple[int, int] | None = None
+    """At least, at most."""
 
 
 class Summary(msgspec.Struct, frozen=True):
@@ -110,6 +119,8 @@ def plan(settings: Settings) -> Plan:
         BundleError, DataError, BadInput, RuntimeFailed: what is wrong with what was asked for.
     """
     _check_shares(settings)
+    if settings.runner == "ray" and find_spec("ray") is None:
+        raise RunError("--runner ray: module 'ray' is not installed; pip install 'modelyard[scoring-ray]'")
     bundle = open_bundle(settings.bundle if (settings.bundle / "manifest.json").exists() else newest(settings.bundle))
     manifest = bundle.manifest
     task = TASKS[manifest.task]
@@ -163,16 +174,8 @@ def _job(settings: Settings, manifest: Manifest, choice: Choice, source: Source,
         batch_size=cheapest_batch(choice, manifest.max_batch_size),
         limit=cut.limit,
         sample=cut.sample,
-        versions={name: _version(name) for name in DECIDING}
-        | {choice.runtime: installed_version(choice.runtime) or ""},
+        versions=deciding_versions(choice.runtime),
     )
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:  # another package gives the same module
-        return ""
 
 
 def chunk_rows(manifest: Manifest, choice: Choice) -> int:
@@ -196,19 +199,61 @@ def score(settings: Settings) -> Summary:
     """
     planned = plan(settings)
     target = planned.target
-    placement = settings.placement
-    if placement.device == "cuda":
-        placement = replace(placement, slots=SLOTS)
     with claim(target.output) as check:
-        scorer = Scorer(planned.bundle, planned.choice, placement, planned.options)
         clear_unfinished(target.output)
         try:
-            return _score(settings, planned, scorer, check)
+            with RUNNERS[settings.runner](settings, planned) as run:
+                return _score(settings, planned, run, check)
         finally:
             clear_unfinished(target.output)
 
 
-def _score(settings: Settings, planned: Plan, scorer: Scorer, check: Check) -> Summary:
+Run = Callable[[Finished, Tally, Told], Sequence[float]]
+"""Scores all that is not finished, and counts it; milliseconds of every batch."""
+
+
+@contextmanager
+def _here(settings: Settings, planned: Plan) -> Iterator[Run]:
+    """On this machine."""
+    scorer = Scorer(planned.bundle, planned.choice, _placement(settings), planned.options)
+
+    def run(finished: Finished, tally: Tally, told: Told) -> Sequence[float]:
+        runner = LocalRunner(scorer, settings.workers or available_cpus(), told)
+        todo = chunks(planned.source, planned.cut, finished)
+        runner.run(planned.source, todo, planned.target, tally, settings.max_error_share)
+        return scorer.batch_ms
+
+    yield run
+
+
+@contextmanager
+def _on_ray(settings: Settings, planned: Plan) -> Iterator[Run]:
+    """On a cluster, where each actor sees one GPU at most, and calls it 0."""
+    cluster: Any = import_module("scoring.cluster")  # only who asks for Ray pays for it
+    placement = replace(_placement(settings), index=0)
+    cpus = settings.workers or (CPUS_BESIDE_A_GPU if placement.device == "cuda" else 1)
+    work = Work(
+        planned.bundle, planned.choice, placement, planned.options, planned.source, planned.cut, planned.target,
+        planned.job, cpus,
+    )  # fmt: skip
+    wish = cluster.Wish(settings.ray_address, settings.ray_actors)
+
+    def run(finished: Finished, tally: Tally, told: Told) -> Sequence[float]:
+        batch_ms: Sequence[float] = cluster.RayRunner(work, wish, told).run(finished, tally, settings.max_error_share)
+        return batch_ms
+
+    with cluster.connected(settings.ray_address):
+        yield run
+
+
+RUNNERS = {"local": _here, "ray": _on_ray}
+
+
+def _placement(settings: Settings) -> Placement:
+    return replace(settings.placement, slots=SLOTS if settings.placement.device == "cuda" else 1)
+
+
+def _score(settings: Settings, planned: Plan, run: Run, check: Check) -> Summary:
     began = time.monotonic()
     finished = planned.target.journal.begin(planned.job)
     tally = Tally.of(finished.values())
@@ -219,10 +264,8 @@ def _score(settings: Settings, planned: Plan, scorer: Scorer, check: Check) -> S
         progress(num_rows, errors)
 
     with shown(progress, settings.metrics_port, settings.push_gateway, "modelyard-score"):
-        runner = LocalRunner(scorer, settings.workers or available_cpus(), told)
-        todo = chunks(planned.source, planned.cut, finished)
-        runner.run(planned.source, todo, planned.target, tally, settings.max_error_share)
-    summary = _summary(planned, scorer, tally, time.monotonic() - began)
+        batch_ms = run(finished, tally, told)
+    summary = _summary(planned, batch_ms, tally, time.monotonic() - began)
     if tally.rows_now or not planned.target.output.below(SUMMARY_FILE).exists():  # else it tells of the run that did it
         planned.target.journal.write(SUMMARY_FILE, summary)
     return summary
@@ -237,8 +280,8 @@ def _total(planned: Plan) -> int | None:
     return round(total * (planned.cut.sample or 1))
 
 
-def _summary(planned: Plan, scorer: Scorer, tally: Tally, seconds: float) -> Summary:
-    quantiles = [round(float(one), 3) for one in np.percentile(scorer.batch_ms, (50, 99))] if scorer.batch_ms else None
+def _summary(planned: Plan, batch_ms: Sequence[float], tally: Tally, seconds: float) -> Summary:
+    quantiles = [round(float(one), 3) for one in np.percentile(batch_ms, (50, 99))] if batch_ms else None
     manifest = planned.bundle.manifest
     return Summary(
         model=manifest.name,
@@ -254,7 +297,7 @@ def _summary(planned: Plan, scorer: Scorer, tally: Tally, seconds: float) -> Sum
         rows_now=tally.rows_now,
         seconds=round(seconds, 3),
         rows_per_s=round(tally.rows_now / max(seconds, 1e-9), 1),
-        batch_size=scorer.batch_size,
+        batch_size=planned.job.batch_size,
         batch_p50_ms=quantiles[0] if quantiles else None,
         batch_p99_ms=quantiles[1] if quantiles else None,
     )

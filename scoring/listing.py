@@ -5,7 +5,7 @@ Knows file systems. Knows nothing of what the files hold.
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import msgspec
 from pyarrow import fs
@@ -14,6 +14,7 @@ from bundle.errors import DataError
 from scoring.store import Place, reason
 
 ANY = re.compile(r"[*?\[]")
+NUM_WITNESSES = 8
 
 
 class File(msgspec.Struct, frozen=True, gc=False):
@@ -42,6 +43,29 @@ def listing(where: Place) -> list[File]:
     if not found:
         raise DataError(f"{where}: there is no file")
     return found
+
+
+def witnesses(found: Sequence[File]) -> list[File]:
+    """A few files from all over a listing: who finds them as they are listed sees the same store."""
+    real = [file for file in found if file.stamp]
+    return real[:: max(1, len(real) // NUM_WITNESSES)]
+
+
+def check_seen(where: Place, files: Sequence[File]) -> None:
+    """Whether files are there as they were listed.
+
+    Raises:
+        DataError: one is not there, or is another one.
+    """
+    for file in files:
+        try:
+            info = where.files.get_file_info(file.path)
+        except OSError as cause:
+            raise DataError(f"{where.url(file.path)}: cannot be seen: {_told(cause)}") from None
+        if info.type != fs.FileType.File:
+            raise DataError(f"{where.url(file.path)}: it is not there")
+        if (info.size, info.mtime_ns) != (file.size, file.stamp):
+            raise DataError(f"{where.url(file.path)}: it is another file than the one that was listed")
 
 
 def matches(where: Place, path: str) -> bool:

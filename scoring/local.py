@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from bundle.errors import DataError
 from scoring.columns import Rows, table_of
+from scoring.journal import Done
 from scoring.scorer import Scored, Scorer
 from scoring.shards import Chunk
 from scoring.source import Source
@@ -36,23 +37,29 @@ class LocalRunner:
         self._workers = workers
         self._told = told
 
-    def run(self, source: Source, todo: Iterator[Chunk], target: Target, tally: Tally, max_error_share: float) -> None:
-        """Score and write all, and count it; finished shards are finished whatever happens afterwards.
+    def run(
+        self, source: Source, todo: Iterator[Chunk], target: Target, tally: Tally, max_error_share: float
+    ) -> list[Done]:
+        """Score and write all, and count it. Finished shards, which are returned, stay so whatever happens then.
 
         Raises:
             TooManyErrors, DataError, DeviceLost: as they say.
         """
+        finished: list[Done] = []
         writer = ShardWriter(target)
         pool = ThreadPoolExecutor(self._workers, thread_name_prefix="modelyard-score")
         try:
             for chunk, answered in self._answered(source, todo, target, pool):
-                self._take(writer, tally, chunk, *answered)
+                finished += self._take(writer, tally, chunk, *answered)
                 tally.hold(max_error_share, at_end=False)
             tally.hold(max_error_share, at_end=True)
-        finally:
+        except BaseException:
             self._scorer.stop()
+            raise
+        finally:
             pool.shutdown(cancel_futures=True)
             writer.discard()
+        return finished
 
     def _answered(
         self, source: Source, todo: Iterator[Chunk], target: Target, pool: ThreadPoolExecutor
@@ -85,8 +92,9 @@ class LocalRunner:
 
     def _take(
         self, writer: ShardWriter, tally: Tally, chunk: Chunk, scored: list[Scored], batch: pa.RecordBatch
-    ) -> None:
+    ) -> list[Done]:
         tally.add(chunk, scored)
         done = writer.take(chunk, scored, batch)
         tally.num_parts += bool(done and done.part)
         self._told(len(scored), Counter(one.cause for one in scored if one.cause))
+        return [done] if done else []

@@ -13,7 +13,7 @@ from pyarrow import csv, parquet
 
 from bundle.errors import DataError
 from scoring.columns import plain
-from scoring.store import UNFINISHED, Place, publish, reason
+from scoring.store import Place, draft_of, publish, reason
 
 Format = Literal["parquet", "csv", "jsonl"]
 ROW_GROUP_BYTES = 32 * 2**20
@@ -131,7 +131,7 @@ class Part:
 
     def __init__(self, output: Place, name: str, schema: pa.Schema, kind: Format) -> None:
         self.name = f"{name}.{kind}"
-        self._final, self._draft = output.below(self.name), output.below(f"{UNFINISHED}/{self.name}")
+        self._final, self._draft = output.below(self.name), draft_of(output, self.name)
         self._stream: Any = None
         self._writer: Writer
         self._guarded(lambda: self._open(schema, kind))

@@ -10,6 +10,8 @@ from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 
+import msgspec
+
 from scoring.journal import Done
 from scoring.source import Row, Source
 
@@ -39,6 +41,15 @@ class Chunk:
     num_read: int | None = None
 
 
+class Shard(msgspec.Struct, frozen=True):
+    """One that is left to do."""
+
+    file: int
+    shard: int
+    wanted: int
+    """Rows of the input, at most."""
+
+
 def chunks(source: Source, cut: Cut, finished: Mapping[tuple[int, int], Done]) -> Iterator[Chunk]:
     """All that is left to do, in order."""
     left = cut.limit
@@ -54,6 +65,28 @@ def chunks(source: Source, cut: Cut, finished: Mapping[tuple[int, int], Done]) -
                 reader = reader or source.rows(file, shard * cut.rows_per_shard)
                 wanted = cut.rows_per_shard if left is None else min(left, cut.rows_per_shard)
                 num_read = yield from shard_chunks(reader, cut, file, shard, wanted)
+            left = None if left is None else left - num_read
+            if num_read < cut.rows_per_shard:
+                break
+
+
+def shards(source: Source, cut: Cut, finished: Mapping[tuple[int, int], Done]) -> Iterator[Shard]:
+    """The same shard by shard, for whoever computes several at once.
+
+    How many rows a file has must be known before: one that does not tell is read through for it, unless it is finished.
+    """
+    left = cut.limit
+    for file in range(len(source.files)):
+        size: int | None = None
+        shard = -1
+        while left is None or left > 0:
+            shard += 1
+            before, done = shard * cut.rows_per_shard, finished.get((file, shard))
+            wanted = cut.rows_per_shard if left is None else min(left, cut.rows_per_shard)
+            if done is None:
+                size = source.count(file, None if left is None else before + left) if size is None else size
+                yield Shard(file, shard, wanted)
+            num_read = done.num_read if done is not None else max(0, min(wanted, (size or 0) - before))
             left = None if left is None else left - num_read
             if num_read < cut.rows_per_shard:
                 break

@@ -20,7 +20,7 @@ from bundle.errors import BadInput, DataError
 from bundle.preprocess import Limits
 from scoring.cells import READ, read_file, reader_of, takes
 from scoring.kept import kept_type
-from scoring.listing import File, listing
+from scoring.listing import File, check_seen, listing, witnesses
 from scoring.scorer import Raw
 from scoring.store import Place
 from scoring.tables import Head, Table, Values, format_of
@@ -79,8 +79,23 @@ class Source(Protocol):
     num_rows: int | None
     """All rows, where that is known without reading everything."""
 
+    in_place: bool
+    """Whether rows from any number on are reached without reading those before them."""
+
     def rows(self, index: int, start: int) -> Iterator[Row]:
         """Rows of one file from number `start` on."""
+        ...
+
+    def count(self, index: int, at_most: int | None) -> int:
+        """Rows of one file; where its format does not tell, it is read for that, up to so many rows."""
+        ...
+
+    def check_seen(self) -> None:
+        """Whether this machine sees the files that were listed, perhaps on another one.
+
+        Raises:
+            DataError: which one it does not see.
+        """
         ...
 
 
@@ -88,6 +103,7 @@ class Files:
     """Every file is one input, and all together are one long table of paths."""
 
     kept: list[pa.Field] = []  # noqa: RUF012 - a file has no columns
+    in_place = True
 
     def __init__(self, where: Place, found: list[File], about: str) -> None:
         self.files = [str(where)]
@@ -96,6 +112,15 @@ class Files:
         self.num_rows: int | None = len(found)
         self._paths = [file.path for file in found]
         self._where = where
+        self._witnesses = witnesses(found)
+
+    def count(self, index: int, at_most: int | None) -> int:
+        """See Source."""
+        return len(self._paths)
+
+    def check_seen(self) -> None:
+        """See Source."""
+        check_seen(self._where, self._witnesses)
 
     def rows(self, index: int, start: int) -> Iterator[Row]:
         """See Source."""
@@ -111,6 +136,7 @@ class Tables:
         self.files = list(map(str, self._tables))
         self.digest = digest_of(found)
         self.about = about
+        self._where, self._witnesses = where, witnesses(found)
         self._read = reader_of(kind, where)
         self._keep = tuple(columns.keep)
         with ThreadPoolExecutor(HEADS_AT_ONCE) as pool:
@@ -121,14 +147,27 @@ class Tables:
             if head.columns:  # a file without a byte has no rows either
                 _check_columns(table, head, kind, self._inputs, self._keep, heads[first])
         self.kept = [pa.field(name, kept_type(heads[first].columns.get(old))) for old, name in columns.keep.items()]
-        counts = [head.num_rows for head in heads if head.num_rows is not None]
+        self._counts = [head.num_rows for head in heads]
+        counts = [one for one in self._counts if one is not None]
         self.num_rows = sum(counts) if len(counts) == len(heads) else None
+        self.in_place = self.num_rows is not None
 
     def rows(self, index: int, start: int) -> Iterator[Row]:
         """See Source."""
         table, source = self._tables[index], self.files[index]
         for number, values in enumerate(table.rows(start, self._inputs, self._keep), start):
             yield self._row(source, table.file.path, number, values)
+
+    def count(self, index: int, at_most: int | None) -> int:
+        """See Source."""
+        told = self._counts[index]
+        if told is not None:
+            return told
+        return sum(1 for _ in islice(self._tables[index].rows(0, self._inputs, ()), at_most))
+
+    def check_seen(self) -> None:
+        """See Source."""
+        check_seen(self._where, self._witnesses)
 
     def _row(self, source: str, path: str, number: int, values: Values) -> Row:
         if isinstance(values, BadInput):

@@ -5,6 +5,7 @@ Knows paths and file systems. Knows nothing of what the files hold.
 
 import os
 import re
+import uuid
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -92,7 +93,7 @@ def put(output: Place, name: str, content: bytes, durable: bool = True) -> None:
             with final.files.open_output_stream(final.path) as stream:
                 stream.write(content)
             return
-        draft = output.below(f"{UNFINISHED}/{name.replace('/', '.')}")
+        draft = draft_of(output, name)
         for path in (final.path, draft.path):
             output.files.create_dir(path.rpartition("/")[0], recursive=True)
         with draft.files.open_output_stream(draft.path) as stream:
@@ -100,6 +101,12 @@ def put(output: Place, name: str, content: bytes, durable: bool = True) -> None:
         publish(draft, final, durable)
     except OSError as cause:
         raise DataError(f"{final}: cannot be written: {reason(cause)}") from None
+
+
+def draft_of(output: Place, name: str) -> Place:
+    """Where a file is written before it gets its name: a new place each time, since a node that was given up for dead
+    may still write the very same file."""
+    return output.below(f"{UNFINISHED}/{name.replace('/', '.')}.{uuid.uuid4().hex}")
 
 
 def publish(draft: Place, final: Place, durable: bool = True) -> None:

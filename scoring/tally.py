@@ -52,6 +52,14 @@ class Tally:
                 self.errors[one.cause] += 1
                 self.example = self.example or f"{row.source}, row {row.number}: {one.error}"
 
+    def count(self, done: Done, example: str = "") -> None:
+        """Count a shard that somebody else has scored, and its first bad row."""
+        self.num_rows += done.num_scored
+        self.rows_now += done.num_scored
+        self.num_parts += bool(done.part)
+        self.errors.update(done.errors)
+        self.example = self.example or example
+
     def hold(self, max_error_share: float, at_end: bool) -> None:
         """Stop a job that goes wrong.
 

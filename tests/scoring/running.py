@@ -63,11 +63,11 @@ def environment(changes: Mapping[str, str] | None = None) -> dict[str, str]:
 
 
 def run(
-    *arguments: object, changes: Mapping[str, str] | None = None, **options: Any
+    *arguments: object, changes: Mapping[str, str] | None = None, timeout_s: float = PATIENCE_S, **options: Any
 ) -> subprocess.CompletedProcess[str]:
     """The command as a process of its own, to its end."""
     return subprocess.run(
-        command(*arguments), capture_output=True, text=True, check=False, timeout=PATIENCE_S, env=environment(changes),
+        command(*arguments), capture_output=True, text=True, check=False, timeout=timeout_s, env=environment(changes),
         **options,
     )  # fmt: skip
 

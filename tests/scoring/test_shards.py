@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scoring.journal import Done
-from scoring.shards import CHUNK_BYTES, Cut, chosen, chunks
+from scoring.shards import CHUNK_BYTES, Cut, chosen, chunks, shards
 from scoring.source import Row
 
 
@@ -22,6 +22,9 @@ class Numbers:
     def rows(self, index: int, start: int) -> Iterator[Row]:
         for number in range(start, self._sizes[index]):
             yield Row(self.files[index], number, bytes, (), self._num_bytes)
+
+    def count(self, index: int, at_most: int | None) -> int:
+        return self._sizes[index] if at_most is None else min(at_most, self._sizes[index])
 
 
 def done_of(source: Numbers, cut: Cut) -> dict[tuple[int, int], Done]:
@@ -75,3 +78,22 @@ def test_a_sample_is_about_its_share_and_always_the_same() -> None:
     assert taken == [n for n in range(10_000) if chosen(0, n, 0.1)]
     assert set(taken) < {n for n in range(10_000) if chosen(0, n, 0.2)}
     assert all(chosen(1, n, 1.0) for n in range(100))
+
+
+@given(
+    sizes=st.lists(st.integers(0, 40), min_size=1, max_size=4),
+    per_shard=st.integers(1, 15),
+    limit=st.none() | st.integers(1, 100),
+    data=st.data(),
+)
+def test_who_computes_shards_in_any_order_finishes_the_same_ones(
+    sizes: list[int], per_shard: int, limit: int | None, data: st.DataObject
+) -> None:
+    source, cut = Numbers(sizes), Cut(per_shard, 8, limit)
+    undisturbed = done_of(source, cut)
+    finished = data.draw(st.sets(st.sampled_from(sorted(undisturbed))))
+    todo = list(shards(source, cut, {key: undisturbed[key] for key in finished}))  # type: ignore[arg-type]
+    assert {(one.file, one.shard) for one in todo} == undisturbed.keys() - finished
+    for one in todo:
+        rows = [*source.rows(one.file, one.shard * per_shard)][: one.wanted]
+        assert len(rows) == undisturbed[one.file, one.shard].num_read

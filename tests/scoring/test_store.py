@@ -4,9 +4,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from bundle.errors import DataError
+from scoring.parts import Part
 from scoring.store import clear_unfinished, place, put
 from tests.scoring.running import ROOT, environment
 
@@ -60,3 +62,15 @@ except DataError as cause:
     )
     assert f"{tmp_path}/pictures/a.png: cannot be written: " in done.stdout
     assert not (tmp_path / "pictures/a.png").exists()
+
+
+def test_two_who_write_the_same_part_at_once_never_disturb_each_other(tmp_path: Path) -> None:
+    """A node that was given up for dead may live, and finish its shard beside the one that does it again."""
+    batch = pa.record_batch({"row": pa.array(range(1000))})
+    first, second = (Part(place(str(tmp_path)), "part-00000-00000", batch.schema, "parquet") for _ in range(2))
+    for part in (first, second):
+        part.write(batch)
+    size = first.commit()
+    whole = (tmp_path / "part-00000-00000.parquet").read_bytes()
+    assert second.commit() == size == len(whole)
+    assert (tmp_path / "part-00000-00000.parquet").read_bytes() == whole
