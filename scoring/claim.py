@@ -35,6 +35,9 @@ class Times:
     """Two that begin at once both find their lease written after so long, and the earlier one finds another's."""
 
 
+USUAL = Times()
+
+
 class Lease(msgspec.Struct):
     """Who holds an output, and until when."""
 
@@ -49,13 +52,13 @@ Check = Callable[[], None]
 
 
 @contextmanager
-def claim(output: Place, times: Times = Times()) -> Iterator[Check]:
+def claim(output: Place, times: Times | None = None) -> Iterator[Check]:
     """Hold an output for as long as the body runs.
 
     Raises:
         OutputTaken: another job holds it. DataError: nothing can be written there.
     """
-    with _locked(output) if output.is_local else _leased(output, times) as check:
+    with _locked(output) if output.is_local else _leased(output, times or USUAL) as check:
         yield check
 
 

@@ -103,6 +103,8 @@ def _score(
         _fail(cause, EXIT_TOO_MANY_ERRORS)
     except OutputTaken as cause:
         _fail(cause, EXIT_OUTPUT_TAKEN)
+    except MemoryError:
+        _fail("the memory does not suffice: fewer --workers, or a batch, a page of Parquet or a picture is too large", 1)
     print(_told(summary), file=sys.stderr)
     print(output)
 
@@ -139,7 +141,7 @@ def _describe(planned: Plan) -> None:
     print("nothing was written (--dry-run)")
 
 
-def _fail(cause: Exception, code: int) -> NoReturn:
+def _fail(cause: object, code: int) -> NoReturn:
     print(f"modelyard score: {cause}", file=sys.stderr)
     sys.exit(code)
 
