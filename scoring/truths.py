@@ -23,7 +23,7 @@ from bundle.tensors import Array
 
 NORMAL_NAMES = ("good", "normal", "ok", "0", "false", "no", "none")
 """What people call a sample without an anomaly."""
-ANOMALOUS_NAMES = ("1", "true", "yes", "anomaly", "anomalous", "abnormal", "defect", "defective", "bad")
+ANOMALOUS_NAMES = ("1", "true", "yes")
 ANOMALOUS = "anomalous"
 """The kind of an anomaly that is only said to be one."""
 NORMAL = "normal"
