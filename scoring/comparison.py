@@ -29,6 +29,8 @@ from scoring.scorer import Raw, Scored
 from scoring.source import Columns, Row, Source, open_source
 from scoring.store import place
 
+MAX_AGREEING = 6
+"""Examples of answers that agree."""
 EMBEDDING = "sentence-embedding"
 
 
@@ -87,6 +89,9 @@ class Comparison:
     proven_atol: float
     rows: Rows
     largest: list[tuple[float, Difference]]
+    """Of the answers that differ."""
+    agreeing: list[tuple[float, Difference]]
+    """Of those that do not, the few that are farthest apart."""
     seconds: float
 
     @property
@@ -125,12 +130,16 @@ def compare(settings: Settings) -> Comparison:
     source = open_source(place(settings.input), one.manifest.preprocess.kind, settings.columns)
     began = time.monotonic()
     rows, largest = Rows(), Largest[Difference](settings.examples)
+    agreeing = Largest[Difference](min(settings.examples, MAX_AGREEING))
     judge = partial(_judge, one, atol, proven)
     for judged in _judged(one, other, judge, source, settings):
-        _count(rows, largest, judged)
+        _count(rows, largest, agreeing, judged)
     if not rows.both:
         raise DataError(_nothing_answered(settings, rows))
-    return Comparison(one, other, source.about, atol, proven, rows, largest.items(), time.monotonic() - began)
+    about = f"{settings.input}: {source.about}"
+    return Comparison(
+        one, other, about, atol, proven, rows, largest.items(), agreeing.items(), time.monotonic() - began
+    )
 
 
 def _check_comparable(one: Loaded, other: Loaded) -> None:
@@ -185,7 +194,7 @@ def _judged(
         progress.close()
 
 
-def _count(rows: Rows, largest: Largest[Difference], judged: Judged) -> None:
+def _count(rows: Rows, largest: Largest[Difference], agreeing: Largest[Difference], judged: Judged) -> None:
     rows.read += 1
     row, (mine, theirs) = judged.row, judged.scored
     if mine.answer is None or theirs.answer is None:
@@ -196,11 +205,11 @@ def _count(rows: Rows, largest: Largest[Difference], judged: Judged) -> None:
     rows.both += 1
     rows.sum_apart += judged.apart
     rows.max_apart = max(rows.max_apart, judged.apart)
-    if judged.reason is not None:
-        rows.differing += 1
-        rows.within_proof += judged.is_within_proof
-        answers = (mine.answer, theirs.answer)
-        largest.add(judged.apart, Difference(row.source, row.number, row.raw, answers, judged.reason))
+    rows.differing += judged.reason is not None
+    rows.within_proof += judged.is_within_proof
+    if judged.reason is not None or judged.apart > 0:
+        found = Difference(row.source, row.number, row.raw, (mine.answer, theirs.answer), judged.reason or "they agree")
+        (agreeing if judged.reason is None else largest).add(judged.apart, found)
 
 
 def _nothing_answered(settings: Settings, rows: Rows) -> str:

@@ -133,7 +133,7 @@ def _of_table(where: Place, manifest: Manifest, columns: Columns, targets: Seque
             for row in source.rows(i, 0):
                 yield Labelled(row, to_truth(row))
 
-    return LabelledInput(f"{source.about}; truths in {', '.join(targets)}", source.num_rows, rows)
+    return LabelledInput(f"{where}: {source.about}; truths in {', '.join(targets)}", source.num_rows, rows)
 
 
 def _from_cells(where: Place, manifest: Manifest) -> Callable[[Row], ToTruth]:

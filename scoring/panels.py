@@ -23,7 +23,7 @@ from bundle.tasks.segmentation import VOID, class_mask
 from bundle.tensors import Array
 
 SIDE_PX = 320
-"""Longer side of a picture in a report; smaller ones are enlarged by whole pixels, to about half of it."""
+"""Longer side of a picture in a report, at most; smaller ones are enlarged by whole pixels."""
 JPEG_QUALITY = 84
 MAX_CHARS = 600
 MAX_POINTS = 400
@@ -166,7 +166,7 @@ def _read(raw: bytes) -> Array:
 def _small(image_HWC: Array) -> Array:
     """Of a size for a report."""
     longest = max(image_HWC.shape[:2])
-    factor = SIDE_PX / longest if longest > SIDE_PX else max(1, round(SIDE_PX / 2 / longest))
+    factor = SIDE_PX / longest if longest > SIDE_PX else max(1, SIDE_PX // longest)
     if factor == 1:
         return image_HWC.copy()
     size = (max(1, round(image_HWC.shape[1] * factor)), max(1, round(image_HWC.shape[0] * factor)))

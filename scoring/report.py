@@ -12,13 +12,15 @@ from typing import Any
 import jinja2
 import msgspec
 
-from bundle.errors import DataError
+from bundle.errors import DataError, ModelyardError
 from bundle.metrics import Table
 from scoring.comparison import Comparison, Difference
 from scoring.evaluation import Evaluation, Example
 from scoring.panels import Artist, Panel, told, truth_told
 from scoring.scorer import Raw
 
+CARD_PX = (340, 340, 500, 700)
+"""Least width of an example, by its number of panels."""
 REPORT_FILE, METRICS_FILE = "report.html", "metrics.json"
 
 
@@ -106,7 +108,7 @@ def write_evaluation(folder: Path, done: Evaluation) -> Path:
     document = evaluation_document(done)
     artist = Artist(done.loaded.manifest)
     examples = [_worst(artist, done, one) for _, one in done.worst]
-    page = _render("evaluation.html", document=document, tables=done.tables, examples=examples, legend=artist.legend())
+    page = _render("evaluation.html", document, examples, artist.legend(), tables=done.tables)
     return _write(folder, page, document)
 
 
@@ -118,9 +120,11 @@ def write_comparison(folder: Path, done: Comparison) -> Path:
     """
     document = comparison_document(done)
     artists = (Artist(done.one.manifest), Artist(done.other.manifest))
-    examples = [_differing(artists, done, apart, one) for apart, one in done.largest]
+    examples, agreeing = (
+        [_differing(artists, done, apart, one) for apart, one in found] for found in (done.largest, done.agreeing)
+    )
     legend = list(dict.fromkeys([*artists[0].legend(), *artists[1].legend()]))
-    return _write(folder, _render("comparison.html", document=document, examples=examples, legend=legend), document)
+    return _write(folder, _render("comparison.html", document, examples, legend, agreeing=agreeing), document)
 
 
 def _worst(artist: Artist, done: Evaluation, one: Example) -> Shown:
@@ -152,7 +156,7 @@ def _panels(raw: Raw, *draw: Callable[[bytes], Panel | None]) -> tuple[Panel, ..
     try:
         content = raw()
         return tuple(panel for panel in (one(content) for one in draw) if panel is not None)
-    except (DataError, ValueError, OSError) as cause:
+    except (ModelyardError, ValueError) as cause:
         return (Panel("input", text=f"cannot be shown: {cause}"),)
 
 
@@ -160,7 +164,9 @@ def _table(table: Table) -> dict[str, Any]:
     return {"title": table.title, "head": list(table.head), "rows": [list(row) for row in table.rows]}
 
 
-def _render(template: str, **values: Any) -> str:
+def _render(
+    template: str, document: dict[str, Any], examples: list[Shown], legend: list[tuple[str, str]], **more: Any
+) -> str:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
@@ -169,7 +175,10 @@ def _render(template: str, **values: Any) -> str:
         lstrip_blocks=True,
     )
     environment.filters["figure"] = figure
-    return environment.get_template(template).render(**values)
+    shown = [*examples, *more.get("agreeing", ())]
+    card_px = CARD_PX[max((len(one.panels) for one in shown), default=0)]
+    values = {"document": document, "examples": examples, "legend": legend, "card_px": card_px}
+    return environment.get_template(template).render(**values, **more)
 
 
 def figure(value: Any) -> str:
