@@ -104,7 +104,7 @@ def _score(
     except OutputTaken as cause:
         _fail(cause, EXIT_OUTPUT_TAKEN)
     except MemoryError:
-        _fail("the memory does not suffice: fewer --workers, or a batch, a page of Parquet or a picture is too large", 1)
+        _fail("the memory does not suffice; fewer --workers need less, or a page of the input is too large", 1)
     print(_told(summary), file=sys.stderr)
     print(output)
 

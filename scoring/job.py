@@ -35,9 +35,11 @@ from scoring.store import Place, clear_unfinished, place
 from scoring.tally import Tally
 from scoring.target import Target
 
-CHUNK_TENSOR_BYTES = 16 * 2**20
+CHUNK_TENSOR_BYTES = 8 * 2**20
 """Of prepared inputs, at most, in one chunk."""
 MAX_CHUNK_ROWS = 512
+CHUNK_MS = 1000.0
+"""Of one worker on one chunk: what is lost at most when a job is ended, and how long the last worker is alone."""
 SLOTS = 2
 """Batches on a GPU at once: one computes while the next is copied."""
 DECIDING = ("modelyard", "numpy", "opencv-python-headless", "pyarrow", "tokenizers")
@@ -118,7 +120,7 @@ def plan(settings: Settings) -> Plan:
     source = open_source(where, manifest.preprocess.kind, settings.columns)
     in_files = settings.pictures == "files"
     columns = schema(task(manifest.decode).result_type, source.kept, IN_FILES if in_files else IN_COLUMNS)
-    cut = Cut(settings.rows_per_shard, chunk_rows(manifest), settings.limit, settings.sample)
+    cut = Cut(settings.rows_per_shard, chunk_rows(manifest, choice), settings.limit, settings.sample)
     target = Target(output, Journal(output), columns, settings.format, settings.pictures)
     job = _job(settings, manifest, choice, source, str(where), cut)
     target.journal.goes_on(job)
@@ -173,15 +175,17 @@ def _version(package: str) -> str:
         return ""
 
 
-def chunk_rows(manifest: Manifest) -> int:
-    """Rows of a chunk: a whole number of the largest batches, as many as fit into the bytes that a chunk may hold."""
+def chunk_rows(manifest: Manifest, choice: Choice) -> int:
+    """Rows of a chunk: whole batches, as many as a worker does in about a second and its memory holds."""
+    batch = cheapest_batch(choice, manifest.max_batch_size)
     longest = getattr(manifest.preprocess, "max_tokens", 1)
-    row_bytes = 0
+    row_bytes = 1
     for spec in manifest.inputs:
         sizes = [size if isinstance(size, int) else longest for size in spec.shape[1:]]
         row_bytes += int(np.prod(sizes, dtype=np.int64)) * np.dtype(spec.dtype).itemsize
-    largest = manifest.max_batch_size
-    return max(largest, min(MAX_CHUNK_ROWS, CHUNK_TENSOR_BYTES // max(row_bytes, 1)) // largest * largest)
+    row_ms = choice.latency.median_ms[batch] / batch if choice.latency else 0.0
+    fitting = min(MAX_CHUNK_ROWS, CHUNK_TENSOR_BYTES // row_bytes, int(CHUNK_MS / max(row_ms, 1e-3)))
+    return max(batch, fitting // batch * batch)
 
 
 def score(settings: Settings) -> Summary:

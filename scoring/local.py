@@ -50,6 +50,7 @@ class LocalRunner:
                 tally.hold(max_error_share, at_end=False)
             tally.hold(max_error_share, at_end=True)
         finally:
+            self._scorer.stop()
             pool.shutdown(cancel_futures=True)
             writer.discard()
 

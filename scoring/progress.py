@@ -4,6 +4,7 @@ Prometheus.
 Knows numbers. Knows nothing of what they count.
 """
 
+import os
 import sys
 import threading
 import time
@@ -28,7 +29,7 @@ class Progress:
 
     def __init__(self, what: str, total: int | None, already: int) -> None:
         self._bar = tqdm(total=total, initial=already, unit="row", desc=what, smoothing=0.05,
-                         disable=not sys.stderr.isatty())  # fmt: skip
+                         disable=not sys.stderr.isatty(), **_size())  # fmt: skip
         self._what, self._total = what, total
         self._done = already
         self._errors = 0
@@ -68,6 +69,13 @@ class Progress:
     def close(self) -> None:
         """The bar stays as it is."""
         self._bar.close()
+
+
+def _size() -> dict[str, int]:
+    """A usual one for the bar where the terminal claims to have none, as in some containers; else it asks itself."""
+    if sys.stderr.isatty() and not os.get_terminal_size(sys.stderr.fileno()).columns:
+        return {"ncols": 80, "nrows": 24}
+    return {}
 
 
 @contextmanager

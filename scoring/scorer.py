@@ -3,9 +3,11 @@
 Knows a predictor and raw inputs. Knows nothing of where they come from or where answers go.
 """
 
+import threading
 import time
 from array import array
 from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError
 from typing import Any
 
 import msgspec
@@ -45,6 +47,11 @@ class Scorer:
         self.batch_ms = array("f")
         """Milliseconds of every batch so far."""
         self._options = options
+        self._stopped = threading.Event()
+
+    def stop(self) -> None:
+        """End calls that go on, soon; what they would have given is given up."""
+        self._stopped.set()
 
     def __call__(self, raws: Sequence[Raw]) -> list[Scored]:
         """Answer every row, in order. Rows of one shape share batches; a bad row never fails its neighbours.
@@ -52,10 +59,12 @@ class Scorer:
         Raises:
             DeviceLost: the device is gone, and no row will be answered any more.
         DataError: the store that raw inputs come from fails.
+        CancelledError: it was stopped.
         """
         scored: list[Scored | None] = [None] * len(raws)
         prepared: dict[int, Prepared] = {}
         for i, raw in enumerate(raws):
+            self._go_on()
             try:
                 prepared[i] = self.predictor.prepare(raw())
             except BadInput as cause:
@@ -64,10 +73,15 @@ class Scorer:
         rows = [prepared[i].tensors for i in order]
         for alike in group_alike(rows):
             for start in range(0, len(alike), self.batch_size):
+                self._go_on()
                 chosen = alike[start : start + self.batch_size]
                 for j, outputs in zip(chosen, self._run([rows[j] for j in chosen]), strict=True):
                     scored[order[j]] = self._decode(outputs, prepared[order[j]])
         return [one for one in scored if one is not None]
+
+    def _go_on(self) -> None:
+        if self._stopped.is_set():
+            raise CancelledError
 
     def _run(self, rows: list[Tensors]) -> list[Tensors | RuntimeFailed]:
         """A batch; where it fails, its halves, so that in the end only bad rows fail, and memory may suffice."""

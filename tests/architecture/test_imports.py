@@ -23,6 +23,8 @@ VIOLATIONS = {
         ("serving/lanes.py", "import export"),
         ("export/latency.py", "import serving"),
         ("runtime/predictor.py", "import serving"),
+        ("scoring/scorer.py", "import serving"),
+        ("serving/lanes.py", "import scoring"),
     ],
     "The contract knows no engine, no torch, no HTTP": [
         ("bundle/tensors.py", "import torch"),
@@ -31,6 +33,10 @@ VIOLATIONS = {
     ],
     "Engines know no torch and no HTTP": [("runtime/fake.py", "import torch"), ("runtime/ort.py", "import starlette")],
     "Serving never needs torch, nor the tools of export": [("serving/lanes.py", "import torch")],
+    "Scoring needs neither torch nor HTTP": [
+        ("scoring/scorer.py", "import torch"),
+        ("scoring/job.py", "import fastapi"),
+    ],
     "Training knows no engine and no HTTP": [("training/graph.py", "import onnxruntime")],
     "Export knows checkpoints, not recipes, the loop or HTTP": [
         ("export/evaluate.py", "import training.recipes"),

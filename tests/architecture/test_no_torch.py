@@ -1,4 +1,4 @@
-"""Serving starts and answers where torch, and all that training and export need, cannot be imported."""
+"""Serving and scoring work where torch, and all that training and export need, cannot be imported."""
 
 import json
 import subprocess
@@ -33,7 +33,24 @@ async def main():
 asyncio.run(main())
 """
 
-HEAVY = ("torch", "lightning", "onnxruntime", "fastapi", "cv2", "numpy", "pydantic", "tokenizers", "transformers")
+NO_SERVICE = (*BLOCKED, "fastapi", "starlette", "uvicorn", "grpc", "httpx")
+"""A machine that only scores has no HTTP server either."""
+
+SCORE = f"""
+import sys
+
+class NotThere:
+    def find_spec(self, name, path, target=None):
+        if name.partition(".")[0] in {NO_SERVICE!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, NotThere())
+import modelyard
+modelyard.main(["score", *sys.argv[1:]])
+"""
+
+HEAVY = ("torch", "lightning", "onnxruntime", "fastapi", "cv2", "numpy", "pydantic", "tokenizers", "transformers",
+         "pyarrow")  # fmt: skip
 
 
 def test_serving_answers_without_torch(tmp_path: Path) -> None:
@@ -42,6 +59,16 @@ def test_serving_answers_without_torch(tmp_path: Path) -> None:
     done = subprocess.run(command, input=png(), capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()
     assert json.loads(done.stdout)["model"] == "fake"
+
+
+def test_scoring_needs_neither_torch_nor_a_server(tmp_path: Path) -> None:
+    bundle = write_fake_bundle(tmp_path / "models")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/a.png").write_bytes(png())
+    command = [sys.executable, "-c", SCORE, str(bundle), str(tmp_path / "in"), str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, f"{tmp_path}/out\n"), done.stderr
+    assert json.loads((tmp_path / "out/_summary.json").read_bytes())["num_rows"] == 1
 
 
 def test_the_command_imports_nothing_heavy_before_it_knows_the_subcommand() -> None:

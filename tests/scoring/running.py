@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -69,6 +70,12 @@ def run(
         command(*arguments), capture_output=True, text=True, check=False, timeout=PATIENCE_S, env=environment(changes),
         **options,
     )  # fmt: skip
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
 
 
 def parts(output: Path) -> list[Path]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from tests.serving.running import free_port
+from tests.scoring.running import free_port
 
 PATIENCE_S = 30.0
 

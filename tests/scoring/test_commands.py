@@ -1,5 +1,6 @@
 """The command as people start it: exit codes, what it says where, signals, two at once, limits of the system."""
 
+import contextlib
 import http.server
 import json
 import os
@@ -23,6 +24,7 @@ from tests.scoring.running import (
     command,
     content,
     environment,
+    free_port,
     parts,
     rows,
     run,
@@ -30,7 +32,6 @@ from tests.scoring.running import (
     write_pictures,
     write_series,
 )
-from tests.serving.running import free_port
 
 MANY = 60_000
 """Rows that take a process some seconds."""
@@ -73,6 +74,22 @@ def test_a_job_says_where_its_output_is_and_what_became_of_the_rows(
     assert (done.returncode, done.stdout) == (0, f"{tmp_path}/out\n"), done.stderr
     assert done.stderr.startswith("12 rows in 1 parts, 1 bad (1 BadInput); 12 now, ")
     assert done.stderr.count("\n") == 1  # without a terminal there is no bar
+
+
+def test_on_a_terminal_there_is_a_bar(picture_bundle: Path, pictures: Path, tmp_path: Path) -> None:
+    """Even on one that does not know how wide it is."""
+    mine, its = os.openpty()
+    arguments = command(picture_bundle, pictures, tmp_path / "out")
+    with subprocess.Popen(arguments, env=environment(), stdout=subprocess.DEVNULL, stderr=its) as process:
+        os.close(its)
+        said = b""
+        with contextlib.suppress(OSError):  # how the end of a terminal is told
+            while piece := os.read(mine, 4096):
+                said += piece
+    os.close(mine)
+    assert process.returncode == 0
+    assert b"fake/1: 100%" in said
+    assert b"12/12 [" in said
 
 
 def test_a_dry_run_tells_all_and_writes_nothing(picture_bundle: Path, pictures: Path, tmp_path: Path) -> None:
