@@ -184,7 +184,7 @@ def _judged(
     total = source.num_rows if settings.limit is None else min(settings.limit, source.num_rows or settings.limit)
     progress = Progress(f"{one.manifest.name} and {other.manifest.name}", total, 0)
     rows = (row for i in range(len(source.files)) for row in source.rows(i, 0))
-    size = min(chunk_rows(one.manifest), chunk_rows(other.manifest))
+    size = min(chunk_rows(one.manifest, one.choice), chunk_rows(other.manifest, other.choice))
     try:
         chunks = chunked(islice(rows, settings.limit), size)
         for chunk in in_order(chunks, work, settings.workers or available_cpus()):

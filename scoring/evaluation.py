@@ -18,6 +18,7 @@ import msgspec
 from bundle.errors import BadInput, DataError
 from bundle.manifest import Manifest
 from bundle.metrics import Metric, Table, metric_type
+from bundle.metrics.average_precision import pycocotools
 from runtime.choice import Wanted
 from runtime.cpus import available_cpus
 from runtime.runtime import Placement
@@ -126,7 +127,7 @@ def new_metric(manifest: Manifest) -> Metric:
     """The metric of a bundle's task.
 
     Raises:
-        BadInput: it has none.
+        BadInput: it has none. RunError: what makes its figures is not installed.
     """
     make: Callable[..., Metric] = metric_type(manifest.task)
     match manifest.task:
@@ -135,6 +136,7 @@ def new_metric(manifest: Manifest) -> Metric:
         case "series-anomaly-detection":
             return make(NORMAL)
         case "object-detection":
+            pycocotools()  # nobody wants to know at the end that the figures cannot be made
             return make(labels_of(manifest), getattr(manifest.decode, "default_score_threshold", 0.5))
     return make(labels_of(manifest))
 
@@ -176,7 +178,7 @@ def _judged(loaded: Loaded, source: LabelledInput, settings: Settings) -> Iterat
     total = source.num_rows if settings.limit is None else min(settings.limit, source.num_rows or settings.limit)
     progress = Progress(f"{manifest.name}/{manifest.version}", total, 0)
     try:
-        chunks = chunked(islice(source.rows(), settings.limit), chunk_rows(manifest))
+        chunks = chunked(islice(source.rows(), settings.limit), chunk_rows(manifest, loaded.choice))
         for chunk in in_order(chunks, work, settings.workers or available_cpus()):
             yield from chunk
             progress(len(chunk), Counter())

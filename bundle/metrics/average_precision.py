@@ -86,7 +86,7 @@ def best_f1_threshold(judged: Verdicts) -> float:
 
 
 def _evaluate(truths: Sequence[Truth], found: Sequence[Boxes], num_labels: int) -> Any:
-    COCO, COCOeval = _pycocotools()
+    COCO, COCOeval = pycocotools()
     with contextlib.redirect_stdout(io.StringIO()):  # it tells of every step, where scripts read a run's folder
         truth = COCO()
         truth.dataset = _dataset(truths, num_labels)
@@ -98,7 +98,12 @@ def _evaluate(truths: Sequence[Truth], found: Sequence[Boxes], num_labels: int) 
     return evaluation
 
 
-def _pycocotools() -> tuple[Any, Any]:
+def pycocotools() -> tuple[Any, Any]:
+    """COCO's own classes, for data and for evaluation.
+
+    Raises:
+        RunError: they are not installed.
+    """
     try:
         from pycocotools.coco import COCO
         from pycocotools.cocoeval import COCOeval

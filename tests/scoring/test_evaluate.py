@@ -370,3 +370,38 @@ def test_an_input_that_is_gone_by_the_end_is_said(
         path.unlink()
     write_evaluation(tmp_path / "out", done)
     assert "cannot be shown" in page_of(tmp_path / "out").text
+
+
+BLOCKED = ("torch", "lightning", "torchmetrics", "kornia", "onnx", "onnxscript", "sklearn", "matplotlib", "pycocotools")
+ALONE = f"""
+import sys
+
+class Nowhere:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {BLOCKED!r}:
+            raise ModuleNotFoundError("not here", name=name)
+
+sys.meta_path.insert(0, Nowhere())
+import modelyard
+modelyard.main(sys.argv[1:])
+"""
+
+
+def alone(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", ALONE, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment())
+
+
+def test_neither_command_needs_torch(picture_bundle: Path, raws: list[bytes], right: list[str], tmp_path: Path) -> None:
+    data = write_folders(tmp_path / "data", right, raws)
+    done = alone("evaluate", picture_bundle, data, "--report", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    done = alone("compare", picture_bundle, picture_bundle, data, "--report", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+
+
+def test_without_cocos_code_boxes_are_not_even_read(box_bundle: Path, tmp_path: Path) -> None:
+    done = alone("evaluate", box_bundle, write_coco(tmp_path, pictures(1), [[("cat", (1, 1, 9, 9))]]))
+    assert done.returncode == 1
+    assert "average precision needs pycocotools" in done.stderr
+    assert "pip install 'modelyard[evaluation]'" in done.stderr
