@@ -7,6 +7,7 @@ Knows nothing of how the model came about.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import onnxruntime as ort
 
 from bundle.errors import BundleError, ParityError, RuntimeFailed, UnusableModel
 from bundle.manifest import Manifest, Provenance
+from bundle.metrics.classification import ClassificationMetric
 from bundle.preprocess import Prepare, load_preprocess
 from bundle.store import hashes, sha256_of, staging
 from bundle.tasks import TASKS, Task
@@ -184,7 +186,8 @@ def _answered(given: _Given, output: TensorSpec, value: Array) -> Array:
 def _judged(given: _Given, golden: RawSamples) -> tuple[RawSamples, Score, str]:
     """The samples that it is proven on, and their figure: right labels where labels are known, else its own answers."""
     if given.spec.evaluate:
-        return labelled_samples(given.spec, given.folder), _accuracy, "accuracy"
+        labels = getattr(given.spec.decode, "labels", ())
+        return labelled_samples(given.spec, given.folder), partial(_accuracy, labels), "accuracy"
     atol = tolerance(given.spec.task, "fp32").answer_atol
 
     def agreement(answers: Sequence[Any], targets: list[Any]) -> dict[str, float]:
@@ -194,43 +197,8 @@ def _judged(given: _Given, golden: RawSamples) -> tuple[RawSamples, Score, str]:
     return golden, agreement, "agreement"
 
 
-def _accuracy(answers: Sequence[Any], targets: list[Any]) -> dict[str, float]:
-    right = [one.label == label for one, label in zip(answers, targets, strict=True)]
-    return {"accuracy": float(np.mean(right))}
-
-
-def _hint(model: onnx.ModelProto) -> str:
-    axes = [value.type.tensor_type.shape.dim for value in model.graph.input]
-    if any(len(dims) and dims[0].dim_value == 1 for dims in axes):
-        return "; the file declares a batch of 1, and more do not give the same: export it with a dynamic batch axis"
-    return ""
-
-
-def _made(model: onnx.ModelProto) -> str:
-    """Which program wrote the file, as it says."""
-    return " ".join(filter(None, (model.producer_name, model.producer_version))) or "producer not told"
-
-
-def _provenance(given: _Given, samples: RawSamples) -> Provenance:
-    return Provenance(
-        recipe="import onnx",
-        arguments={"spec": given.spec.model_dump(mode="json"), "sha256": {given.file.name: sha256_of(given.file)}},
-        data="the samples that the spec names",
-        data_sha256=samples.sha256(),
-        seed=0,
-        commit=code_commit(),
-        versions=library_versions() | {library: version(library) for library in ("onnx", "onnxruntime")},
-    )
-
-
-def _describe(given: _Given) -> str:
-    completed = [
-        "normalised float pictures before it" if given.spec.float_pictures else "",
-        "a softmax behind it" if given.spec.softmax else "",
-    ]
-    added = " and ".join(filter(None, completed))
-    return (
-        f"Imported from somebody's ONNX file `{given.file.name}` ({_made(given.model)}). **Proven against itself "
-        "only**: nobody has shown that it gives the answers of the model it was made from."
-        f"{f' Put into the graph here: {added}.' if added else ''}"
-    )
+def _accuracy(labels: Sequence[str], answers: Sequence[Any], targets: list[Any]) -> dict[str, float]:
+    metric = ClassificationMetric(tuple(labels))
+    for answered, label in zip(answers, targets, strict=True):
+        metric.add(answered, labels.index(label))
+    return metric.figures()
