@@ -202,3 +202,40 @@ def _accuracy(labels: Sequence[str], answers: Sequence[Any], targets: list[Any])
     for answered, label in zip(answers, targets, strict=True):
         metric.add(answered, labels.index(label))
     return metric.figures()
+
+
+def _hint(model: onnx.ModelProto) -> str:
+    axes = [value.type.tensor_type.shape.dim for value in model.graph.input]
+    if any(len(dims) and dims[0].dim_value == 1 for dims in axes):
+        return "; the file declares a batch of 1, and more do not give the same: export it with a dynamic batch axis"
+    return ""
+
+
+def _made(model: onnx.ModelProto) -> str:
+    """Which program wrote the file, as it says."""
+    return " ".join(filter(None, (model.producer_name, model.producer_version))) or "producer not told"
+
+
+def _provenance(given: _Given, samples: RawSamples) -> Provenance:
+    return Provenance(
+        recipe="import onnx",
+        arguments={"spec": given.spec.model_dump(mode="json"), "sha256": {given.file.name: sha256_of(given.file)}},
+        data="the samples that the spec names",
+        data_sha256=samples.sha256(),
+        seed=0,
+        commit=code_commit(),
+        versions=library_versions() | {library: version(library) for library in ("onnx", "onnxruntime")},
+    )
+
+
+def _describe(given: _Given) -> str:
+    completed = [
+        "normalised float pictures before it" if given.spec.float_pictures else "",
+        "a softmax behind it" if given.spec.softmax else "",
+    ]
+    added = " and ".join(filter(None, completed))
+    return (
+        f"Imported from somebody's ONNX file `{given.file.name}` ({_made(given.model)}). **Proven against itself "
+        "only**: nobody has shown that it gives the answers of the model it was made from."
+        f"{f' Put into the graph here: {added}.' if added else ''}"
+    )
