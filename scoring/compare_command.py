@@ -13,6 +13,7 @@ from scoring.comparison import Comparison, Settings, compare
 from scoring.loaded import Loaded
 from scoring.report import figure, write_comparison
 from scoring.source import Columns
+from scoring.told import printable
 
 EXIT_TOO_DIFFERENT = 3
 
@@ -103,7 +104,7 @@ def _told(done: Comparison) -> list[str]:
     ]
     if done.largest:
         _, first = done.largest[0]
-        lines.append(f"largest   {first.source}, row {first.number}: {first.reason}")
+        lines.append(printable(f"largest   {first.source}, row {first.number}: {first.reason}"))
     return lines
 
 

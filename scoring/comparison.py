@@ -21,13 +21,14 @@ from runtime.runtime import Placement
 from scoring.apart import MEASURED, apart
 from scoring.in_order import chunked, in_order
 from scoring.job import chunk_rows
-from scoring.labelled import brief, labels_of
+from scoring.labelled import labels_of
 from scoring.largest import Largest
 from scoring.loaded import Loaded, fetch, load
 from scoring.progress import Progress
 from scoring.scorer import Raw, Scored
 from scoring.source import Columns, Row, Source, open_source
 from scoring.store import place
+from scoring.told import brief, printable
 
 MAX_AGREEING = 6
 """Examples of answers that agree."""
@@ -200,7 +201,7 @@ def _count(rows: Rows, largest: Largest[Difference], agreeing: Largest[Differenc
     if mine.answer is None or theirs.answer is None:
         who = "only A" if mine.answer is not None else "only B" if theirs.answer is not None else "neither"
         rows.errors[who] += 1
-        rows.first.setdefault(who, f"{row.source}, row {row.number}: {mine.error or theirs.error}")
+        rows.first.setdefault(who, printable(f"{row.source}, row {row.number}: {mine.error or theirs.error}"))
         return
     rows.both += 1
     rows.sum_apart += judged.apart

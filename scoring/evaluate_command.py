@@ -9,9 +9,9 @@ import tyro
 from runtime.choice import Wanted
 from runtime.runtime import Placement
 from scoring.evaluation import Evaluation, Settings, evaluate
-from scoring.labelled import brief
 from scoring.report import figure, write_evaluation
 from scoring.source import Columns
+from scoring.told import brief, printable
 
 
 def evaluate_command(arguments: list[str]) -> None:
@@ -83,7 +83,7 @@ def _told(done: Evaluation) -> list[str]:
     for name, value in done.figures.items():
         same = evidence and evidence[0] == name
         said = f"   (evidence said {figure(evidence[1])} on its test split)" if evidence and same else ""
-        lines.append(f"{name:<24} {figure(value)}{said}")
+        lines.append(f"{printable(name):<24} {figure(value)}{said}")
     for cause, number in rows.left_out.items():
         print(f"{number} rows are not judged: {cause} (first: {rows.first[cause]})", file=sys.stderr)
     if rows.boxes_left_out:

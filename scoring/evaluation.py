@@ -24,13 +24,14 @@ from runtime.cpus import available_cpus
 from runtime.runtime import Placement
 from scoring.in_order import chunked, in_order
 from scoring.job import chunk_rows
-from scoring.labelled import Labelled, LabelledInput, brief, labels_of, open_labelled
+from scoring.labelled import Labelled, LabelledInput, labels_of, open_labelled
 from scoring.largest import Largest
 from scoring.loaded import Loaded, answered, fetch, load
 from scoring.progress import Progress
 from scoring.scorer import Raw, Scored
 from scoring.source import Columns
 from scoring.store import place
+from scoring.told import brief, printable
 from scoring.truths import NORMAL, NoTruth, Truth, seen_labels
 
 MAX_LABELS = 1000
@@ -83,7 +84,8 @@ class Rows:
     def leave_out(self, row: Labelled, cause: str, told: str) -> None:
         """Count a row without a figure."""
         self.left_out[cause] += 1
-        self.first.setdefault(cause, f"{row.row.source}, row {row.row.number}{f': {told}' if told else ''}")
+        where = f"{row.row.source}, row {row.row.number}"
+        self.first.setdefault(cause, printable(f"{where}: {told}" if told else where))
 
     def count_unknown(self, label: str) -> None:
         """Count a label.

@@ -251,12 +251,6 @@ def labels_of(manifest: Manifest) -> tuple[str, ...]:
     return labels
 
 
-def brief(names: list[str]) -> str:
-    """The first of them, and how many more."""
-    shown = ", ".join(f"'{name[:60]}'" for name in names[:10])
-    return f"{shown} and {len(names) - 10} more" if len(names) > 10 else shown
-
-
 def _test_part(where: Place) -> Place:
     """The folder's test part, where it has one: nobody wants figures of what was learned from."""
     return where.below("test") if _is_folder(where.below("test")) else where

@@ -9,7 +9,9 @@ from typing import Any
 
 import cv2
 import numpy as np
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 pytest.importorskip("jinja2", reason="reports need it")
 
@@ -405,3 +407,44 @@ def test_without_cocos_code_boxes_are_not_even_read(box_bundle: Path, tmp_path: 
     assert done.returncode == 1
     assert "average precision needs pycocotools" in done.stderr
     assert "pip install 'modelyard[evaluation]'" in done.stderr
+
+
+def test_names_of_files_and_labels_may_be_anything(
+    picture_bundle: Path, raws: list[bytes], right: list[str], tmp_path: Path
+) -> None:
+    data = write_folders(tmp_path / "data", right, raws)
+    for label in (other(right[0]), "\x1b[2J\u202e"):
+        (data / label).mkdir(exist_ok=True)
+        (data / label / "\x1b[31m.png").write_bytes(raws[0])
+    (data / right[0] / b"\xff.png".decode("utf-8", "surrogateescape")).write_bytes(raws[0])
+    out = tmp_path / "out"
+    done = subprocess.run(
+        [sys.executable, "-m", "modelyard", "evaluate", picture_bundle, data, "--report", out],
+        capture_output=True, text=True, check=False, env=environment({"PYTHONIOENCODING": "utf-8"}),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "\x1b" not in done.stdout + done.stderr
+    assert r"\x1b[2J\u202e" in done.stderr
+    rows = json.loads((out / METRICS_FILE).read_bytes())["rows"]
+    assert (rows["judged"], rows["left_out"]) == (13, {"unknown label": 1, "BadInput": 1})
+
+
+def test_a_data_set_as_the_hub_has_them(
+    picture_bundle: Path, raws: list[bytes], right: list[str], tmp_path: Path
+) -> None:
+    images = [{"bytes": raw, "path": None} for raw in raws]
+    labels = [LABELS.index(label) for label in right]
+    table = pa.table({
+        "image": pa.array(images, pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
+        "label": pa.array(labels, pa.int64()),
+    })  # fmt: skip
+    parquet.write_table(table, tmp_path / "data.parquet")
+    assert run(picture_bundle, tmp_path / "data.parquet").figures == {"accuracy": 1.0}
+
+
+def test_masks_in_the_table_itself(mask_bundle: Path, tmp_path: Path) -> None:
+    raws = pictures(3)
+    folder = write_masks(tmp_path / "files", mask_bundle, raws)
+    masks = [(folder / "masks" / f"{i}.png").read_bytes() for i in range(3)]
+    parquet.write_table(pa.table({"image": raws, "mask": masks}), tmp_path / "data.parquet")
+    assert run(mask_bundle, tmp_path / "data.parquet").figures["miou"] == 1.0
