@@ -45,6 +45,16 @@ COMMANDS = {
         "scoring",
         "answer every row of a data set: BUNDLE INPUT OUTPUT",
     ),
+    "evaluate": (
+        "scoring.evaluate_command:evaluate_command",
+        "evaluation",
+        "hold answers to a labelled data set: BUNDLE LABELLED_INPUT [--report DIR]",
+    ),
+    "compare": (
+        "scoring.compare_command:compare_command",
+        "evaluation",
+        "show where two models differ: BUNDLE_A BUNDLE_B INPUT [--report DIR]",
+    ),
     "key": ("serving.key_command:key_command", "serving", "make an API key, and its line for the file of keys: NAME"),
 }
 """Subcommand -> ("module:function", the extras it needs, one line of help); `gpu` does for `serving`."""

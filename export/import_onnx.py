@@ -7,6 +7,7 @@ Knows nothing of how the model came about.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import onnxruntime as ort
 from bundle.device import DeviceKind
 from bundle.errors import BundleError, ParityError, RuntimeFailed, UnusableModel
 from bundle.manifest import Manifest, Provenance
+from bundle.metrics.classification import ClassificationMetric
 from bundle.preprocess import Prepare, load_preprocess
 from bundle.store import hashes, sha256_of, staging
 from bundle.tasks import TASKS, Task
@@ -201,7 +203,8 @@ def _answered(given: _Given, output: TensorSpec, value: Array) -> Array:
 def _judged(given: _Given, golden: RawSamples) -> tuple[RawSamples, Score, str]:
     """The samples that it is proven on, and their figure: right labels where labels are known, else its own answers."""
     if given.spec.evaluate:
-        return labelled_samples(given.spec, given.folder), _accuracy, "accuracy"
+        labels = getattr(given.spec.decode, "labels", ())
+        return labelled_samples(given.spec, given.folder), partial(_accuracy, labels), "accuracy"
     atol = tolerance(given.spec.task, "fp32").answer_atol
 
     def agreement(answers: Sequence[Any], targets: list[Any]) -> dict[str, float]:
@@ -211,9 +214,11 @@ def _judged(given: _Given, golden: RawSamples) -> tuple[RawSamples, Score, str]:
     return golden, agreement, "agreement"
 
 
-def _accuracy(answers: Sequence[Any], targets: list[Any]) -> dict[str, float]:
-    right = [one.label == label for one, label in zip(answers, targets, strict=True)]
-    return {"accuracy": float(np.mean(right))}
+def _accuracy(labels: Sequence[str], answers: Sequence[Any], targets: list[Any]) -> dict[str, float]:
+    metric = ClassificationMetric(tuple(labels))
+    for answered, label in zip(answers, targets, strict=True):
+        metric.add(answered, labels.index(label))
+    return metric.figures()
 
 
 def _hint(model: onnx.ModelProto) -> str:

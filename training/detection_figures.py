@@ -11,11 +11,11 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from bundle.boxes import Boxes
+from bundle.metrics.average_precision import AveragePrecision, Truth, Verdicts, verdicts
 from bundle.overlays import draw_boxes
 from bundle.preprocess import Limits
 from bundle.preprocess.image import read_image
 from bundle.tensors import Array
-from training.average_precision import AveragePrecision, Truth, Verdicts, verdicts
 from training.data.samples import Samples
 from training.figures import drawable_labels
 

@@ -1,16 +1,15 @@
-"""What both anomaly tasks share: raw deviations -> bounded scores, where the threshold lies, and what it is worth.
+"""What both anomaly tasks share: raw deviations -> bounded scores, where the threshold lies, and baselines.
 
 A deviation is what a network gives: >= 0 at each place, near 0 where all is normal, without upper bound.
 Knows torch and scikit-learn. Knows nothing of pictures, series or data sets.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from sklearn.decomposition import PCA
-from sklearn.metrics import f1_score, precision_score, recall_score, roc_auc_score
+from sklearn.metrics import roc_auc_score
 from torchmetrics.classification import BinaryAUROC
 
 from bundle.tensors import Array
@@ -58,28 +57,6 @@ def deviations(graph: Graph, inputs: Inputs, chosen: torch.Tensor) -> torch.Tens
     with torch.inference_mode():
         batches = zip(*(tensor.split(EVALUATION_BATCH) for tensor in rows), strict=True)
         return torch.cat([graph.logits(batch) for batch in batches])
-
-
-def verdict_figures(scores: Sequence[float], verdicts: Sequence[bool], truth: Sequence[bool]) -> dict[str, float]:
-    """`auroc`, whatever the threshold; at it accuracy, and F1, precision and recall of the anomalous class."""
-    return {
-        "auroc": float(roc_auc_score(truth, scores)),
-        "f1": float(f1_score(truth, verdicts, zero_division=0)),
-        "accuracy": float(np.mean(np.array(verdicts) == np.array(truth))),
-        "precision": float(precision_score(truth, verdicts, zero_division=0)),
-        "recall": float(recall_score(truth, verdicts, zero_division=0)),
-    }
-
-
-def auroc_by_kind(scores: Sequence[float], kinds: Sequence[str], normal: str) -> dict[str, float]:
-    """`auroc_<kind>`: the samples of one kind against all normal ones."""
-    values, names = np.array(scores), np.array(kinds)
-    figures = {}
-    for kind in dict.fromkeys(kinds):
-        if kind != normal:
-            shown = (names == normal) | (names == kind)
-            figures[f"auroc_{kind}"] = float(roc_auc_score(names[shown] == kind, values[shown]))
-    return figures
 
 
 def baselines(train: Array, test: Array, truth: Any) -> dict[str, float]:

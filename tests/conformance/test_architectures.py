@@ -11,6 +11,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="architectures need the training extra")
 
+from bundle.metrics.anomaly import GOOD  # noqa: E402
 from bundle.preprocess import Preprocess, load_preprocess  # noqa: E402
 from bundle.tasks import TASKS  # noqa: E402
 from bundle.tensors import Array, Tensors, group_alike, stack, unstack  # noqa: E402
@@ -23,7 +24,7 @@ from tests.training.listed import Listed  # noqa: E402
 from training.answers import answer, checkpoint_compute, output_names  # noqa: E402
 from training.architectures import ARCHITECTURES, architecture_config, architecture_type  # noqa: E402
 from training.data.prepared import PreparedSplit  # noqa: E402
-from training.data.surfaces import GOOD, Surface  # noqa: E402
+from training.data.surfaces import Surface  # noqa: E402
 from training.graph import Graph, new_stem  # noqa: E402
 from training.tasks import TASKS as TRAINED  # noqa: E402
 from training.tasks import training_task  # noqa: E402

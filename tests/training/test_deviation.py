@@ -9,12 +9,10 @@ torch = pytest.importorskip("torch", reason="training needs torch")
 
 from training.deviation import (  # noqa: E402
     ScoreAuroc,
-    auroc_by_kind,
     baselines,
     bounded,
     is_anomalous,
     threshold_of,
-    verdict_figures,
 )
 
 LAW = settings(derandomize=True, deadline=None, max_examples=200)
@@ -66,21 +64,6 @@ def test_the_metric_ranks_scores_of_samples() -> None:
     metric.update((torch.tensor([0.1, 0.4]), torch.zeros(2, 3)), torch.tensor([0, 1]))
     metric.update((torch.tensor([0.3, 0.2]), torch.zeros(2, 3)), torch.tensor([0, 1]))
     assert float(metric.compute()) == pytest.approx(0.75)
-
-
-def test_figures_put_the_area_first_and_count_the_anomalous_class() -> None:
-    figures = verdict_figures([0.9, 0.6, 0.2, 0.1], [True, True, False, False], [True, False, True, False])
-    assert next(iter(figures)) == "auroc"
-    assert figures == {"auroc": 0.75, "f1": 0.5, "accuracy": 0.5, "precision": 0.5, "recall": 0.5}
-
-
-def test_no_positive_verdict_is_no_error() -> None:
-    assert verdict_figures([0.1, 0.2], [False, False], [True, False])["precision"] == 0.0
-
-
-def test_every_kind_is_set_against_all_normal_ones() -> None:
-    kinds = ["good", "good", "crack", "hole"]
-    assert auroc_by_kind([0.1, 0.5, 0.9, 0.3], kinds, "good") == {"auroc_crack": 1.0, "auroc_hole": 0.5}
 
 
 def test_baselines_know_what_lies_off_the_usual_plane() -> None:

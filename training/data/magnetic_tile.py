@@ -5,13 +5,14 @@ from typing import Literal
 import cv2
 import numpy as np
 
+from bundle.metrics.anomaly import GOOD
 from bundle.preprocess import Limits
 from bundle.preprocess.image import read_image
 from bundle.tensors import Array
 from training.data.fetch import fetch
 from training.data.painted import PaintedSamples
 from training.data.samples import DataConfig, Splits, Subset
-from training.data.surfaces import GOOD, Joined, SurfaceFiles, surface_files
+from training.data.surfaces import Joined, SurfaceFiles, surface_files
 
 KINDS = ("blowhole", "break", "crack", "fray", "uneven")
 HELD_OUT_SHARE = 0.2

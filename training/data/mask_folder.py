@@ -5,26 +5,22 @@ optionally FOLDER/val. FOLDER/classes.csv (columns id, name) names the classes; 
 Knows folders and PNG. Knows nothing of networks or losses.
 """
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 from pydantic import Field
 
 from bundle.errors import BadInput, DataError
+from bundle.masks import VOID_NAMES, read_class_names, read_ids
 from bundle.preprocess import Limits
 from bundle.preprocess.image import read_header
 from bundle.tasks.segmentation import VOID
 from bundle.tensors import Array
 from training.data.samples import MEDIA_TYPES, DataConfig, Samples, Splits, hold_out
 
-VOID_NAMES = ("void", "ignore", "ignored", "unlabelled", "unlabeled", "unknown")
-"""Names in classes.csv of what nobody said: left out of the loss and of every figure."""
 MIN_SAMPLES = 10  # of fewer, what is held out says nothing
 TEST_SEED = 20260105  # fixed apart from the run's seed: another seed must not change what is tested
 SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that swap height and width
@@ -65,7 +61,7 @@ class FileMasks:
 
     def target(self, index: int) -> Array:
         """Class indices, uint8 [height, width]; 255 is void."""
-        return self.index_by_id[read_ids(self.masks[index])]
+        return self.index_by_id[read_mask(self.masks[index])]
 
     def name(self, index: int) -> str:
         """The file."""
@@ -101,23 +97,16 @@ def read_mask_folder(folder: Path, test_share: float) -> Splits:
     return _splits(folder, labels, first, samples["test"], samples.get("val"))
 
 
-def read_ids(path: Path) -> Array:
-    """The values of a mask file, uint8 [height, width]: grey as they are, of a palette the indices.
+def read_mask(path: Path) -> Array:
+    """The values of a mask file, uint8 [height, width].
 
     Raises:
         DataError: unreadable, more than 8 bits, or colours.
     """
     try:
-        with Image.open(io.BytesIO(path.read_bytes())) as picture:
-            mode, values = picture.mode, np.asarray(picture)
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as cause:
+        return read_ids(path.read_bytes(), str(path))
+    except OSError as cause:
         raise DataError(f"{path}: cannot be read as a mask: {cause}") from None
-    if mode in ("L", "P", "1"):
-        return values.astype(np.uint8)
-    if mode == "RGB" and (values == values[..., :1]).all():  # what some tools make of grey
-        return values[..., 0]
-    what = "colours" if mode in ("RGB", "RGBA", "CMYK") else f"'{mode}' pixels"
-    raise DataError(f"{path}: a mask of {what}; expected 8-bit grey (or palette) PNG whose values are class ids")
 
 
 def _samples(pairs: list[tuple[Path, Path]], index_by_id: Array) -> FileMasks:
@@ -163,18 +152,9 @@ def _read_classes(path: Path) -> dict[int, str] | None:
     if not path.is_file():
         return None
     try:
-        rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig"))))
-    except (OSError, UnicodeDecodeError, csv.Error) as cause:
+        return read_class_names(path.read_bytes(), str(path))
+    except OSError as cause:
         raise DataError(f"{path}: cannot be read: {cause}") from None
-    names: dict[int, str] = {}
-    for line, row in enumerate(rows, start=2):
-        identity, name = (row.get("id") or "").strip(), (row.get("name") or "").strip()
-        if not (identity.isdecimal() and int(identity) <= VOID) or not name:
-            raise DataError(f"{path}:{line}: id {identity!r}, name {name!r}; expected columns id (0 to 255) and name")
-        if int(identity) in names or name in names.values():
-            raise DataError(f"{path}:{line}: id {identity} or name '{name}' is there twice")
-        names[int(identity)] = name
-    return names
 
 
 def _check_pair(path: Path, mask: Path, names: dict[int, str] | None) -> set[int]:
@@ -185,7 +165,7 @@ def _check_pair(path: Path, mask: Path, names: dict[int, str] | None) -> set[int
         raise DataError(f"{path}: {cause}") from None
     size = (header.width_px, header.height_px)
     upright = size[::-1] if header.orientation in SIDEWAYS else size
-    ids_HW = read_ids(mask)
+    ids_HW = read_mask(mask)
     if ids_HW.shape[::-1] != upright:
         raise DataError(
             f"{mask}: {ids_HW.shape[1]} x {ids_HW.shape[0]} pixels; "

@@ -12,9 +12,10 @@ from typing import Literal
 import numpy as np
 
 from bundle.errors import DataError
+from bundle.metrics.anomaly import GOOD
 from training.data.painted import PaintedSamples
 from training.data.samples import DataConfig, Samples, Splits, Subset
-from training.data.surfaces import GOOD, Joined, surface_files
+from training.data.surfaces import Joined, surface_files
 
 MIN_GOOD = 10
 HELD_OUT_SHARE = 0.2

@@ -9,10 +9,11 @@ import cv2
 import numpy as np
 from pydantic import Field
 
+from bundle.metrics.anomaly import GOOD
 from bundle.tensors import Array
 from training.data.painted import PaintedSamples
 from training.data.samples import DataConfig, Splits
-from training.data.surfaces import GOOD, Joined, SurfaceArrays
+from training.data.surfaces import Joined, SurfaceArrays
 
 SEED = 20260106
 NUM_GOOD = {"train": 200, "validation": 40, "test": 60}

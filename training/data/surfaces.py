@@ -14,7 +14,6 @@ from bundle.errors import DataError
 from bundle.tensors import Array
 from training.data.samples import MEDIA_TYPES, Samples
 
-GOOD = "good"
 MASK_LEVEL = 128
 
 

@@ -16,6 +16,7 @@ from torch.nn import functional
 from torchmetrics import Metric
 
 from bundle.heatmap import decode_map
+from bundle.metrics.anomaly import GOOD, AnomalyMetric, Marked
 from bundle.preprocess import ImageResize, ImageSource
 from bundle.tasks import Decode
 from bundle.tasks.anomaly import Anomaly, AnomalyDecode
@@ -26,16 +27,14 @@ from training.config import Augment
 from training.data.painted import PaintDefects
 from training.data.prepared import PreparedSplit
 from training.data.samples import Samples
-from training.data.surfaces import GOOD, Surface
+from training.data.surfaces import Surface
 from training.deviation import (
     ScoreAuroc,
-    auroc_by_kind,
     baselines,
     bounded,
     deviations,
     is_anomalous,
     threshold_of,
-    verdict_figures,
 )
 from training.graph import Graph
 
@@ -43,7 +42,6 @@ SCORE_SHARE = 0.1  # the score is the mean of so much of the map: a small defect
 MAP_QUANTILE = 0.995  # of held-out normal pixels below the map's threshold
 DEFECT_WEIGHT = 0.25
 BASELINE_SIDE_PX = 32
-LEVELS = 256
 
 
 class AnomalyTail(nn.Module):
@@ -127,11 +125,10 @@ class AnomalyTraining:
 
     def score(self, answers: Sequence[Anomaly], targets: list[Surface]) -> dict[str, float]:
         """AUROC, figures at the threshold, AUROC of pixels, and both by kind."""
-        scores = [answer.anomaly_score for answer in answers]
-        verdicts = [answer.is_anomalous for answer in answers]
-        kinds = [target.kind for target in targets]
-        figures = verdict_figures(scores, verdicts, [kind != GOOD for kind in kinds])
-        return figures | _pixel_figures(answers, targets) | auroc_by_kind(scores, kinds, GOOD)
+        metric = AnomalyMetric()
+        for answer, target in zip(answers, targets, strict=True):
+            metric.add(answer, _marked(answer, target))
+        return metric.figures()
 
     def baseline(self, train: PreparedSplit, test: PreparedSplit) -> dict[str, float]:
         """See `baselines`, on 32 x 32 pixels, each picture brought to mean 0 and deviation 1."""
@@ -146,27 +143,11 @@ class AnomalyTraining:
         draw_maps(folder / "maps.png", samples, targets, answers)
 
 
-def _pixel_figures(answers: Sequence[Anomaly], targets: list[Surface]) -> dict[str, float]:
-    """`pixel_auroc`, over the pixels of all pictures whose defect is outlined; then the same by kind."""
-    counts: dict[str, Array] = {}
-    for answer, target in zip(answers, targets, strict=True):
-        if target.kind != GOOD and not target.mask_png:
-            continue
-        levels_HW = np.rint(decode_map(answer.anomaly_map.b64) * (LEVELS - 1)).astype(np.intp)
-        mask_HW = target.mask(*levels_HW.shape)
-        both = [np.bincount(levels_HW[chosen], minlength=LEVELS) for chosen in (~mask_HW, mask_HW)]
-        counts[target.kind] = counts.get(target.kind, 0) + np.stack(both)
-    defects = [kind for kind in counts if kind != GOOD]
-    good = counts.get(GOOD, np.zeros((2, LEVELS), np.int64))
-    figures = {f"pixel_auroc_{kind}": _auroc_of_counts(good + counts[kind]) for kind in defects}
-    return {"pixel_auroc": _auroc_of_counts(sum(counts.values(), np.zeros_like(good))), **figures} if defects else {}
-
-
-def _auroc_of_counts(counts: Array) -> float:
-    """AUROC of pixels counted by level: [2, levels], the defect's second. A tie counts half."""
-    negatives, positives = counts.astype(np.float64)
-    below = np.cumsum(negatives) - negatives
-    return float((positives * (below + negatives / 2)).sum() / (positives.sum() * negatives.sum()))
+def _marked(answer: Anomaly, target: Surface) -> Marked:
+    """The truth in the size of the answer's map; none of a defect that nobody outlined."""
+    if not target.mask_png:
+        return Marked(target.kind)
+    return Marked(target.kind, target.mask(*decode_map(answer.anomaly_map.b64).shape))
 
 
 def _small(images_NHWC: torch.Tensor) -> Array:

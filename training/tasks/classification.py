@@ -12,6 +12,7 @@ from torch.nn import functional
 from torchmetrics import Metric
 from torchmetrics.classification import MulticlassAccuracy
 
+from bundle.metrics.classification import ClassificationMetric
 from bundle.preprocess import ImageResize, Preprocess, Source
 from bundle.tasks import Decode
 from bundle.tasks.classification import Classification, ClassificationDecode
@@ -69,8 +70,13 @@ class ClassificationTraining:
 
     def score(self, answers: Sequence[Classification], targets: list[int]) -> dict[str, float]:
         """Share of answers whose label is the target's."""
-        right = sum(answer.label == self.labels[i] for answer, i in zip(answers, targets, strict=True))
-        return {"accuracy": right / len(targets)}
+        return self._counted(answers, targets).figures()
+
+    def _counted(self, answers: Sequence[Classification], targets: Sequence[int]) -> ClassificationMetric:
+        metric = ClassificationMetric(self.labels)
+        for answer, target in zip(answers, targets, strict=True):
+            metric.add(answer, target)
+        return metric
 
     def baseline(self, train: PreparedSplit, test: PreparedSplit) -> dict[str, float]:
         """Always the commonest label; logistic regression on the pixels of the first samples."""
@@ -85,10 +91,7 @@ class ClassificationTraining:
 
     def draw(self, folder: Path, samples: Samples, answers: Sequence[Classification]) -> None:
         """confusion_matrix.png of the test split."""
-        index = {label: i for i, label in enumerate(self.labels)}
-        counts = np.zeros((self.num_outputs, self.num_outputs), dtype=np.int64)
-        for i, answer in enumerate(answers):
-            counts[samples.target(i), index[answer.label]] += 1
+        counts = self._counted(answers, [samples.target(i) for i in range(len(samples))]).counts
         draw_confusion(folder / "confusion_matrix.png", counts, self.labels)
 
 

@@ -9,20 +9,14 @@ import torch
 from torch import nn
 from torchmetrics import Metric
 
-from bundle.boxes import Boxes
+from bundle.metrics.average_precision import MAX_DETECTIONS, average_precision, best_f1_threshold, verdicts
+from bundle.metrics.detection import Box, DetectionMetric, box_figures, boxes_of, truth_of
 from bundle.preprocess import ImageResize, ImageSource
 from bundle.tasks import Decode
 from bundle.tasks.detection import Detection, DetectionDecode
 from training.assignment import PADDING, detection_loss
 from training.augment import build_augment
-from training.average_precision import (
-    MAX_DETECTIONS,
-    MeanAveragePrecision,
-    Truth,
-    average_precision,
-    best_f1_threshold,
-    verdicts,
-)
+from training.average_precision import MeanAveragePrecision
 from training.blobs import box_grid, otsu_blobs
 from training.config import Augment
 from training.data.prepared import PreparedSplit
@@ -30,9 +24,6 @@ from training.data.samples import Samples
 from training.detection_figures import draw_best_and_worst, draw_precision_recall, draw_scores
 from training.graph import Graph
 from training.nms import DetectionTail
-
-Box = tuple[int, float, float, float, float]
-"""(index of the label, x0, y0, x1, y1), in pixels of the picture as it came, or in 0..1 of it."""
 
 NUM_CANDIDATES = 300  # that suppression chooses from: three for each row that is given out
 # Lower scores lie at the far end of COCO's curve: on BCCD's validation split a floor of 0.05 costs 0.0005 of mAP, one
@@ -105,13 +96,10 @@ class DetectionTraining:
 
     def score(self, answers: Sequence[Detection], targets: list[Any]) -> dict[str, float]:
         """`map` (COCO's AP, overlaps from 0.50 to 0.95), `map50`, and at 0.50 for each label that occurs."""
-        return self._score([self._found(answer) for answer in answers], targets)
-
-    def _score(self, found: list[Boxes], targets: list[Any]) -> dict[str, float]:
-        figures = average_precision([_truth(target) for target in targets], found, self.num_outputs)
-        by_label = zip(self.labels, figures.by_label50.tolist(), strict=True)
-        known = {f"ap50_{label}": value for label, value in by_label if np.isfinite(value)}
-        return {"map": figures.map, "map50": figures.map50, **known}
+        metric = DetectionMetric(self.labels, self._threshold)
+        for answer, target in zip(answers, targets, strict=True):
+            metric.add(answer, target)
+        return metric.figures()
 
     def baseline(self, train: PreparedSplit, test: PreparedSplit) -> dict[str, float]:
         """A grid of boxes of the commonest label, edge to edge; dark or bright blobs, labelled by their size."""
@@ -121,27 +109,15 @@ class DetectionTraining:
             "grid_of_commonest_boxes": [box_grid(known)] * len(test),
             "otsu_blobs": [otsu_blobs(image_HWC, known) for image_HWC in images],
         }
-        return {name: self._score(found, test.targets)["map"] for name, found in answers.items()}
+        truths = [truth_of(target) for target in test.targets]
+        return {name: box_figures(truths, found, self.labels)["map"] for name, found in answers.items()}
 
     def draw(self, folder: Path, samples: Samples, answers: Sequence[Detection]) -> None:
         """precision_recall.png, scores.png, best_and_worst.png."""
-        found = [self._found(answer) for answer in answers]
-        truths = [_truth(samples.target(i)) for i in range(len(samples))]
+        found = [boxes_of(answer, self.labels) for answer in answers]
+        truths = [truth_of(samples.target(i)) for i in range(len(samples))]
         figures = average_precision(truths, found, self.num_outputs)
         draw_precision_recall(folder / "precision_recall.png", figures, self.labels)
         draw_scores(folder / "scores.png", verdicts(truths, found, self.num_outputs), self._threshold)
         shown = [one.take(one.scores >= self._threshold) for one in found]
         draw_best_and_worst(folder / "best_and_worst.png", samples, truths, shown, self.labels)
-
-    def _found(self, answer: Detection) -> Boxes:
-        listed = answer.detections
-        return Boxes(
-            np.array([one.box_xyxy for one in listed], np.float64).reshape(-1, 4),
-            np.array([self.labels.index(one.label) for one in listed], np.int64),
-            np.array([one.score for one in listed], np.float64),
-        )
-
-
-def _truth(target: Sequence[Box]) -> Truth:
-    rows = np.array(target, np.float64).reshape(-1, 5)
-    return Truth(rows[:, 1:], rows[:, 0].astype(np.int64))

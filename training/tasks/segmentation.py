@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -13,6 +13,7 @@ from torchmetrics import Metric
 from torchmetrics.classification import MulticlassJaccardIndex
 
 from bundle.errors import DataError
+from bundle.metrics.segmentation import SegmentationMetric, count_pixels, iou, mask_figures
 from bundle.overlays import colours, draw_legend, draw_mask
 from bundle.preprocess import ImageResize, ImageSource, Limits
 from bundle.preprocess.image import read_image
@@ -83,8 +84,10 @@ class SegmentationTraining:
 
     def score(self, answers: Sequence[Segmentation], targets: list[Array]) -> dict[str, float]:
         """Mean IoU, share of right pixels, and IoU a class, in the pixels of the source; void is left out."""
-        pairs = ((class_mask(answer), target) for answer, target in zip(answers, targets, strict=True))
-        return _figures(_count(pairs, self.num_outputs), self.labels)
+        metric = SegmentationMetric(self.labels)
+        for answer, target in zip(answers, targets, strict=True):
+            metric.add(answer, target)
+        return metric.figures()
 
     def baseline(self, train: PreparedSplit, test: PreparedSplit) -> dict[str, float]:
         """The commonest class everywhere; at each place the class that is commonest there."""
@@ -94,17 +97,19 @@ class SegmentationTraining:
                 at_place[index] += mask_HW == index
         commonest = np.full(self._size, at_place.sum(axis=(1, 2)).argmax())
         answers = {"commonest_class": commonest, "commonest_class_at_each_place": at_place.argmax(axis=0)}
-        return {
-            name: _figures(_count(((answer, target) for target in test.targets), self.num_outputs), self.labels)["miou"]
-            for name, answer in answers.items()
-        }
+        return {name: self._miou(answer, test.targets) for name, answer in answers.items()}
+
+    def _miou(self, answer_HW: Array, targets: Sequence[Array]) -> float:
+        """Of one and the same mask for every picture."""
+        counts = sum(count_pixels(answer_HW, target, self.num_outputs) for target in targets)
+        return mask_figures(np.asarray(counts), self.labels)["miou"]
 
     def draw(self, folder: Path, samples: Samples, answers: Sequence[Segmentation]) -> None:
         """overlays.png, the best and worst answers beside the truth, and iou_by_class.png."""
         counts = [self._count_one(samples, answers, i) for i in range(len(answers))]
-        ious = _iou(np.sum(counts, axis=0))
+        ious = iou(np.sum(counts, axis=0))
         draw_bars(folder / "iou_by_class.png", self.labels, ious, "IoU on test")
-        scores = [float(np.nanmean(_iou(count))) if count.any() else 0.0 for count in counts]
+        scores = [float(np.nanmean(iou(count))) if count.any() else 0.0 for count in counts]
         order = np.argsort(scores, kind="stable").tolist()
         worst = order[: min(NUM_DRAWN, len(order) // 2)]
         best = order[::-1][: min(NUM_DRAWN, len(order) - len(worst))]
@@ -119,7 +124,7 @@ class SegmentationTraining:
         cv2.imwrite(str(folder / "overlays.png"), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
 
     def _count_one(self, samples: Samples, answers: Sequence[Segmentation], index: int) -> Array:
-        return _count([(class_mask(answers[index]), samples.target(index))], self.num_outputs)
+        return count_pixels(class_mask(answers[index]), samples.target(index), self.num_outputs)
 
     def _draw_row(self, samples: Samples, answer: Segmentation, index: int, caption: str) -> Array:
         """The picture, the truth and the answer, side by side under one line of text."""
@@ -187,32 +192,6 @@ def _soft_iou(scores: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     present = truth.sum(dim=(0, 2, 3)) > 0
     iou = (intersection + 1) / (union + 1)  # plus one pixel: a class of few pixels does not jump
     return (iou * present).sum() / present.sum().clamp_min(1)
-
-
-def _count(pairs: Any, num_classes: int) -> Array:
-    """Pixels by (true class, answered class), int64 [classes, classes]."""
-    counts = np.zeros((num_classes, num_classes), np.int64)
-    for answer_HW, target_HW in pairs:
-        known = target_HW != VOID
-        flat = target_HW[known].astype(np.int64) * num_classes + answer_HW[known]
-        counts += np.bincount(flat, minlength=num_classes**2).reshape(num_classes, num_classes)
-    return counts
-
-
-def _iou(counts: Array) -> Array:
-    """IoU a class; nan for one that is neither in the truth nor in the answers."""
-    union = counts.sum(axis=0) + counts.sum(axis=1) - np.diag(counts)
-    return np.where(union > 0, np.diag(counts) / np.maximum(union, 1), np.nan)
-
-
-def _figures(counts: Array, labels: tuple[str, ...]) -> dict[str, float]:
-    ious = _iou(counts)
-    seen = {f"iou_{label}": float(iou) for label, iou in zip(labels, ious, strict=True) if not np.isnan(iou)}
-    return {
-        "miou": float(np.mean(list(seen.values()))),
-        "pixel_accuracy": float(np.diag(counts).sum() / max(counts.sum(), 1)),
-        **seen,
-    }
 
 
 def _side_by_side(pictures: list[Array]) -> Array:

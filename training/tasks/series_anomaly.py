@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torchmetrics import Metric
 
+from bundle.metrics.series_anomaly import SeriesAnomalyMetric
 from bundle.preprocess import Series, Source
 from bundle.tasks import Decode
 from bundle.tasks.series_anomaly import SeriesAnomaly, SeriesAnomalyDecode
@@ -18,13 +19,11 @@ from training.data.prepared import PreparedSplit
 from training.data.samples import Samples
 from training.deviation import (
     ScoreAuroc,
-    auroc_by_kind,
     baselines,
     bounded,
     deviations,
     is_anomalous,
     threshold_of,
-    verdict_figures,
 )
 from training.graph import Graph
 
@@ -92,11 +91,10 @@ class SeriesAnomalyTraining:
 
     def score(self, answers: Sequence[SeriesAnomaly], targets: list[int]) -> dict[str, float]:
         """AUROC, then figures at the threshold, then AUROC by kind."""
-        scores = [answer.anomaly_score for answer in answers]
-        verdicts = [answer.is_anomalous for answer in answers]
-        truth = [target != NORMAL for target in targets]
-        kinds = [self._labels[target] for target in targets]
-        return verdict_figures(scores, verdicts, truth) | auroc_by_kind(scores, kinds, self._labels[NORMAL])
+        metric = SeriesAnomalyMetric(self._labels[NORMAL])
+        for answer, target in zip(answers, targets, strict=True):
+            metric.add(answer, self._labels[target])
+        return metric.figures()
 
     def baseline(self, train: PreparedSplit, test: PreparedSplit) -> dict[str, float]:
         """See `baselines`."""

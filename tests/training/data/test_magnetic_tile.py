@@ -8,8 +8,9 @@ import pytest
 
 pytest.importorskip("torch", reason="data sets belong to the training extra")
 
+from bundle.metrics.anomaly import GOOD
 from training.data.magnetic_tile import HELD_OUT_SHARE, _hold_out, _look_alikes, _small
-from training.data.surfaces import GOOD, surface_files
+from training.data.surfaces import surface_files
 
 NUM_TILES, NUM_EXPOSURES = 30, 2
 

@@ -14,7 +14,7 @@ from bundle.errors import DataError
 from bundle.tensors import Array
 from tests.builders import picture, png
 from training.data import data_config
-from training.data.mask_folder import MIN_SAMPLES, MaskFolder, read_ids
+from training.data.mask_folder import MIN_SAMPLES, MaskFolder, read_mask
 from training.data.samples import Splits
 
 NUM = 12
@@ -94,12 +94,12 @@ FORMS: dict[str, Callable[[Path], object]] = {
 @pytest.mark.parametrize("form", FORMS)
 def test_a_mask_of_any_of_these_forms_is_read_as_its_values(form: str, tmp_path: Path) -> None:
     FORMS[form](tmp_path / "mask.png")
-    assert np.array_equal(read_ids(tmp_path / "mask.png"), mask(0))
+    assert np.array_equal(read_mask(tmp_path / "mask.png"), mask(0))
 
 
 def test_a_black_and_white_mask_is_zeros_and_ones(tmp_path: Path) -> None:
     Image.fromarray(mask(0, (0, 1)) * 255).convert("1").save(tmp_path / "mask.png")
-    assert np.array_equal(read_ids(tmp_path / "mask.png"), mask(0, (0, 1)))
+    assert np.array_equal(read_mask(tmp_path / "mask.png"), mask(0, (0, 1)))
 
 
 def remove_mask(folder: Path) -> None:

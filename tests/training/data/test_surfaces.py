@@ -9,11 +9,12 @@ import pytest
 torch = pytest.importorskip("torch", reason="data sets belong to the training extra")
 
 from bundle.errors import DataError  # noqa: E402
+from bundle.metrics.anomaly import GOOD  # noqa: E402
 from training.data.normal_folder import NormalFolder  # noqa: E402
 from training.data.painted import PaintDefects, PaintedSamples  # noqa: E402
 from training.data.samples import Samples  # noqa: E402
 from training.data.scratches import Scratches  # noqa: E402
-from training.data.surfaces import GOOD, Joined, Surface, SurfaceArrays, encode_png, surface_files  # noqa: E402
+from training.data.surfaces import Joined, Surface, SurfaceArrays, encode_png, surface_files  # noqa: E402
 
 
 def write(folder: Path, count: int, prefix: str = "", size: tuple[int, int] = (24, 32)) -> Path:

@@ -7,6 +7,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training needs torch")
 
+from bundle.metrics.anomaly import GOOD  # noqa: E402
 from bundle.preprocess import ImageResize, ImageSource, load_preprocess  # noqa: E402
 from bundle.tasks.anomaly import AnomalyDecode, AnomalyOptions, AnomalyTask  # noqa: E402
 from training.architectures.conv_autoencoder import ConvAutoencoderConfig  # noqa: E402
@@ -14,7 +15,7 @@ from training.config import Augment  # noqa: E402
 from training.data.painted import PaintedSamples  # noqa: E402
 from training.data.prepared import PreparedSplit  # noqa: E402
 from training.data.samples import Samples  # noqa: E402
-from training.data.surfaces import GOOD, Joined, Surface, SurfaceArrays, encode_png  # noqa: E402
+from training.data.surfaces import Joined, Surface, SurfaceArrays, encode_png  # noqa: E402
 from training.deviation import threshold_of  # noqa: E402
 from training.graph import Graph, ImageStem  # noqa: E402
 from training.tasks.anomaly import AnomalyTraining  # noqa: E402
@@ -153,17 +154,6 @@ def test_pixels_of_a_defect_without_a_mask_do_not_count() -> None:
     figures = TASK.score(answers(untrained(), samples), targets(samples))
     assert "auroc_hole" in figures
     assert not any(name.startswith("pixel") for name in figures)
-
-
-def test_the_area_under_counted_pixels_is_the_usual_one() -> None:
-    from sklearn.metrics import roc_auc_score
-
-    from training.tasks.anomaly import _auroc_of_counts
-
-    rng = np.random.default_rng(0)
-    levels, truth = rng.integers(0, 256, 500), rng.integers(0, 2, 500)
-    counts = np.stack([np.bincount(levels[truth == side], minlength=256) for side in (0, 1)])
-    assert _auroc_of_counts(counts) == pytest.approx(roc_auc_score(truth, levels))
 
 
 def test_baselines_need_no_network() -> None:
