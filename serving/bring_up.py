@@ -64,7 +64,7 @@ async def bring_up(folder: Path, settings: ModelSettings, serve: Serve, hands: H
             return await _bring_up(bundle, settings, serve, failed, hands)
         except ChoiceFailed as cause:
             if any(one.what == cause.failure.what for one in failed):
-                raise  # its proof was replaced meanwhile: whoever looks after the folder comes again
+                raise cause.cause from None  # its proof was replaced meanwhile: who looks after the folder comes again
             failed = (*failed, cause.failure)
             log.warning("%s: %s; the next best is tried, if there is any", folder, cause.failure)
         await hands.prove(gc.collect)  # what failed may hang in a knot with its error, and its memory is needed

@@ -63,11 +63,15 @@ class Tap(Protocol):
         ...
 
 
-class ChoiceFailed(ModelyardError):
-    """What was chosen on a GPU cannot be loaded, or gives other answers than it should: something else may do."""
+class ChoiceFailed(Exception):
+    """What was chosen on a GPU cannot be loaded, or gives other answers than it should: something else may do.
+
+    Whoever brings models up catches it; nobody else hears of it.
+    """
 
     def __init__(self, choice: Choice, cause: ModelyardError) -> None:
         super().__init__(str(cause))
+        self.cause = cause
         self.failure = Failure(choice.artefact, choice.runtime, choice.record, str(cause))
 
 

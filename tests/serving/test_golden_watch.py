@@ -35,7 +35,7 @@ class Device:
         sound = engine.run
 
         def run(batch: Tensors) -> Tensors:
-            self.awake.wait()
+            assert self.awake.wait(30), "a test that failed while it held this up"
             outputs = sound(batch)
             if len(next(iter(batch.values()))) > self.capacity:
                 raise OutOfMemory("it does not fit")
@@ -102,7 +102,7 @@ async def test_one_thread_that_hangs_is_found_though_others_answer(tmp_path: Pat
         def run(batch: Tensors) -> Tensors:
             if golden.is_set():
                 golden.clear()
-                release.wait()
+                assert release.wait(30)
             return sound(batch)
 
         engine.run = run  # type: ignore[method-assign]
