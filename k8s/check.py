@@ -1,7 +1,8 @@
 """`make k8s-check`: every tree of k8s/ is built, validated strictly, and looked over by checkov.
 
 A tree is a folder with a kustomization.yaml; new ones are found by themselves. Kinds of Kubernetes are held against its
-own schemas, others against k8s/schemas/<kind>.json, and pod templates inside of those are checked as the pods they become.
+own schemas, others against k8s/schemas/<kind>.json, and pod templates inside of those are checked as the pods that they
+become.
 Knows YAML and the three tools. Knows nothing of Modelyard: tests/architecture/test_k8s.py does.
 """
 
@@ -31,7 +32,9 @@ NO_KUBECTL = (
 def trees() -> list[Path]:
     """Folders that `kubectl apply -k` takes; components are parts of others."""
     files = sorted(HERE.rglob("kustomization.yaml"))
-    return [file.parent for file in files if yaml.safe_load(file.read_text(encoding="utf-8"))["kind"] == "Kustomization"]
+    return [
+        file.parent for file in files if yaml.safe_load(file.read_text(encoding="utf-8"))["kind"] == "Kustomization"
+    ]
 
 
 def build(tree: Path) -> list[dict[str, Any]]:
@@ -126,7 +129,7 @@ def checkov() -> tuple[Counter[str], list[Failed]]:
 
 
 def sift(failed: list[Failed]) -> tuple[int, list[str]]:
-    """How many failures skipped-checks.yaml allows, and what is wrong: the others, and allowances that nothing needs."""
+    """How many failures skipped-checks.yaml allows; what is wrong: the others, and allowances that nothing needs."""
     skips = yaml.safe_load((HERE / "skipped-checks.yaml").read_text(encoding="utf-8"))
     allowed = {(skip["check"], pattern) for skip in skips for pattern in skip["of"]}
     unused, wrong = set(allowed), []
@@ -136,7 +139,8 @@ def sift(failed: list[Failed]) -> tuple[int, list[str]]:
         if not matching:
             wrong.append(f"{tree}: {check} {title}: {resource}")
     return len(failed) - len(wrong), wrong + [
-        f"skipped-checks.yaml: {check} is skipped of {pattern}, and nothing there fails it" for check, pattern in sorted(unused)
+        f"skipped-checks.yaml: {check} is skipped of {pattern}, and nothing there fails it"
+        for check, pattern in sorted(unused)
     ]
 
 
