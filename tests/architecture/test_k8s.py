@@ -231,7 +231,7 @@ def test_every_pod_is_the_images_user_and_may_nothing(tree: Path) -> None:
 
 def test_models_lie_where_score_is_told_and_cannot_be_written() -> None:
     root = next(iter(Path(variables()["SCORE_BUNDLE"]).parents[:-1]))
-    claim = yaml.safe_load((K8S / "models/claim.yaml").read_text(encoding="utf-8"))["metadata"]["name"]
+    claim = yaml.safe_load((K8S / "model-volume/claim.yaml").read_text(encoding="utf-8"))["metadata"]["name"]
     for name in JOBS:
         for template in pod_templates(manifest(name)):
             if template["spec"]["containers"][0]["name"] == "ray-job-submitter":
