@@ -24,8 +24,6 @@ K8S = ROOT / "k8s"
 BATCH = K8S / "batch"
 NAMESPACE = "modelyard"
 SCORE_FLAGS = typing.get_type_hints(commands._score)
-HAS_RAY = "runner" in SCORE_FLAGS
-needs_ray_runner = pytest.mark.skipif(not HAS_RAY, reason="this checkout's modelyard score has no --runner")
 needs_kubectl = pytest.mark.skipif(not shutil.which("kubectl"), reason="kubectl is not installed")
 TREES = [
     file.parent
@@ -92,11 +90,7 @@ def filled(document: dict[str, Any], values: dict[str, str]) -> list[str]:
     return [re.sub(r"\$\((\w+)\)", lambda match: values[match[1]], word) for word in words(document)]
 
 
-def names_of_jobs() -> list[str]:
-    return [name for name in JOBS if HAS_RAY or name != "rayjob/rayjob.yaml"]
-
-
-@pytest.mark.parametrize("name", names_of_jobs())
+@pytest.mark.parametrize("name", JOBS)
 def test_the_command_line_of_a_manifest_is_one_that_score_takes(
     name: str, fake_repository: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -202,9 +196,7 @@ def test_every_image_is_one_that_a_dockerfile_says_how_to_build(tree: Path) -> N
             assert container["image"].partition(":")[2].startswith(version[1])
             assert ("scoring-ray" in extras) == (document["kind"] == "RayJob")
             assert ("gpu" in extras) == ("-gpu" in tree.name)
-            known = set(re.findall(r"^([\w-]+) = \[", pyproject, re.MULTILINE)) | (
-                set() if HAS_RAY else {"scoring-ray"}
-            )
+            known = set(re.findall(r"^([\w-]+) = \[", pyproject, re.MULTILINE))
             assert set(extras) <= known
 
 
@@ -309,7 +301,6 @@ def test_the_entrypoint_of_the_ray_job_is_the_script_that_its_head_finds() -> No
     assert subprocess.run([shell, "-n"], input=script(), text=True, check=False).returncode == 0
 
 
-@needs_ray_runner
 def test_the_cluster_runs_the_ray_that_the_image_has() -> None:
     pins = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     assert f"ray=={manifest('rayjob/rayjob.yaml')['spec']['rayClusterSpec']['rayVersion']}" in pins
