@@ -1,12 +1,13 @@
 """The GPU benchmark's own code, on the CPU: what can run is measured, what cannot says why, what is wrong is no row."""
 
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-pytest.importorskip("torch", reason="the benchmark measures PyTorch too")
+torch = pytest.importorskip("torch", reason="the benchmark measures PyTorch too")
 
 from bundle.device import DeviceInfo
 from bundle.errors import RunError, RuntimeFailed
@@ -26,6 +27,17 @@ COMPILERS_OWN = pytest.mark.filterwarnings("ignore:.*torch.jit.*is deprecated:De
 BATCHES = (1, 8)
 CPU = DeviceInfo(kind="cpu", name="a processor", num_cpus=1)
 GPU = DeviceInfo(kind="cuda", name="NVIDIA H200", compute_capability="9.0")
+
+
+@pytest.fixture(autouse=True)
+def torch_as_it_was() -> Iterator[None]:
+    """The benchmark settles torch for its whole process, which here goes on to other tests."""
+    threads, benchmark = torch.get_num_threads(), torch.backends.cudnn.benchmark
+    tf32 = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    yield
+    torch.set_num_threads(threads)
+    torch.backends.cudnn.benchmark = benchmark
+    torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = tf32
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ from loadtests.questions import document, questions
 from loadtests.server import ready, start_echo, start_referee, start_service
 from loadtests.stop import stop_under_load
 from runtime.predictor import load_predictor
-from runtime.runtime import load_runtime
 from tests.builders import picture, png
 from tests.serving.embedder import write_fake_embedder
 
@@ -50,7 +49,7 @@ class _Session:
     """What the referee asks of an onnxruntime session, over the fake runtime."""
 
     def __init__(self, bundle: Bundle) -> None:
-        self._runtime = load_runtime(bundle, bundle.manifest.default_artefact)
+        self._runtime = load_predictor(bundle).runtime
 
     def get_inputs(self) -> tuple[TensorSpec, ...]:
         return self._runtime.inputs

@@ -16,8 +16,11 @@ from tests.serving import pictures
 from tests.serving.wire import BOUNDARY, MULTIPART, error_of, instances, multipart
 
 CLASSIFY = "/v1/classify"
-OFFLINE = {tree.BundleError, tree.ParityError, tree.DataError, tree.RunError, tree.UnusableModel}
-"""Raised where nobody waits for an answer: while models are loaded, exported or trained."""
+OFFLINE = {
+    tree.BundleError, tree.ParityError, tree.DataError, tree.RunError, tree.UnusableModel,
+    tree.OutputTaken, tree.TooManyErrors,
+}  # fmt: skip
+"""Raised where nobody waits for an answer: while models are loaded, exported or trained, and by scoring jobs."""
 
 STRANGE_CHARSET = f"{MULTIPART['content-type']}; charset=undefined"
 GOOD = [
