@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-torch = pytest.importorskip("torch", reason="the benchmark measures PyTorch too")
+pytest.importorskip("torch", reason="the benchmark measures PyTorch too")
 
 from bundle.device import DeviceInfo
 from bundle.errors import RunError, RuntimeFailed
@@ -32,6 +32,8 @@ GPU = DeviceInfo(kind="cuda", name="NVIDIA H200", compute_capability="9.0")
 @pytest.fixture(autouse=True)
 def torch_as_it_was() -> Iterator[None]:
     """The benchmark settles torch for its whole process, which here goes on to other tests."""
+    import torch
+
     threads, benchmark = torch.get_num_threads(), torch.backends.cudnn.benchmark
     tf32 = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     yield
