@@ -96,7 +96,8 @@ def test_every_other_command_of_the_readme_runs_as_it_stands(tmp_path: Path) -> 
         wait_for(r"is ready", log, process)
         for line in lines[serve + 1 :]:
             asked = line.replace("8000", str(port))
-            done = subprocess.run(["bash", "-ec", asked], cwd=tmp_path, capture_output=True, text=True, check=True)
+            command, environment = ["bash", "-ec", asked], os.environ | {"PATH": path}
+            done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
             assert '{"error"' not in done.stdout, f"{line}: {done.stdout}"
     finally:
         stop(process)
