@@ -19,7 +19,7 @@ pytest.importorskip(
     "ray.data", reason="ray is not installed: pip install 'modelyard[scoring-ray]'", exc_type=ImportError
 )
 
-pytestmark = [pytest.mark.xdist_group("ray"), pytest.mark.timeout(600)]  # one cluster on one machine
+pytestmark = pytest.mark.timeout(600)
 
 NUM_ROWS, PER_SHARD, BAD = 30_000, 1000, range(0, 30_000, 997)
 PATIENCE_S = 240.0
