@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
@@ -31,6 +32,7 @@ from scoring.shard_scorer import Report, ShardScorer, Work
 from scoring.shards import Shard, shards
 from scoring.tally import Tally
 
+EXECUTOR_ENDS_S = 10.0
 CONNECT_S = 5.0
 """Ray itself would wait for minutes, and then end the process."""
 TRIES = 10
@@ -144,11 +146,13 @@ class RayRunner:
     def _reports(self, todo: Sequence[Shard]) -> Generator[Report, None, None]:
         """In whatever order shards are finished."""
         try:
-            for row in self._dataset(todo).iter_rows():
-                report, failure = msgspec.msgpack.decode(row["said"], type=tuple[Report | None, Failure | None])
-                if report is None:
-                    raise (failure or Failure("RunError", "an actor said nothing"))()
-                yield report
+            # Closed here and now: what a traceback still holds would go on working.
+            with closing(iter(self._dataset(todo).iter_rows())) as rows:
+                for row in rows:
+                    report, failure = msgspec.msgpack.decode(row["said"], type=tuple[Report | None, Failure | None])
+                    if report is None:
+                        raise (failure or Failure("RunError", "an actor said nothing"))()
+                    yield report
         except RayError as cause:
             raise RunError(f"Ray gave up: {_last_line(cause)}; the same command goes on; Ray's own words lie in "
                            "its logs (/tmp/ray/session_latest/logs on each node)") from None  # fmt: skip
@@ -246,7 +250,15 @@ def connected(address: str) -> Iterator[None]:
         try:
             yield
         finally:
+            _executors_end()
             ray.shutdown()
+
+
+def _executors_end() -> None:
+    """Wait for Ray Data's threads: one that is at work while Ray shuts down ends the whole process without a word."""
+    for thread in threading.enumerate():
+        if thread.name.startswith("StreamingExecutor"):
+            thread.join(EXECUTOR_ENDS_S)
 
 
 def _connect(address: str) -> None:
