@@ -6,6 +6,7 @@ Knows CUDA by runtime/cuda.py. Knows nothing of engines.
 import ctypes
 import gc
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -19,7 +20,7 @@ from runtime.cuda import Gpu
 _CAPTURES = threading.Lock()
 
 
-class _Memory:
+class _Memory(ABC):
     """Memory that grows on demand; what it held is gone then, and so is its address."""
 
     def __init__(self, gpu: Gpu) -> None:
@@ -48,11 +49,13 @@ class _Memory:
         if address:
             self._release(address, num_bytes)
 
+    @abstractmethod
     def _allocate(self, num_bytes: int) -> int:
-        raise NotImplementedError
+        """The address of so much memory."""
 
+    @abstractmethod
     def _release(self, address: int, num_bytes: int) -> None:
-        raise NotImplementedError
+        """Free it."""
 
 
 class DeviceMemory(_Memory):

@@ -1,50 +1,17 @@
-"""Boxes of the truth in COCO's JSON (Lin et al. 2014): `images`, `annotations` and `categories`; bbox is x, y, w, h.
+"""A labelled folder of a store with COCO's JSON: which file it is, and where its pictures lie.
 
-Knows the format and places. Knows nothing of models.
+Knows places; the format is bundle/coco.py. Knows nothing of models.
 """
 
 from dataclasses import dataclass
 
-import msgspec
-
+from bundle.coco import boxes_by_image, read_document
 from bundle.errors import BadInput, DataError
 from scoring.cells import read_file
 from scoring.listing import File, listing
 from scoring.store import Place
 
-SHAPE = "expected {'images': [{'id', 'file_name'}], 'annotations': [{'image_id', 'category_id', 'bbox'}], 'categories'}"
 MAX_BYTES = 2 * 2**30
-
-
-class Category(msgspec.Struct):
-    """One label."""
-
-    id: int
-    name: str
-
-
-class ImageEntry(msgspec.Struct):
-    """One picture."""
-
-    id: int
-    file_name: str
-
-
-class Annotation(msgspec.Struct):
-    """One box: left, top, width, height in pixels."""
-
-    image_id: int
-    category_id: int
-    bbox: tuple[float, float, float, float]
-    iscrowd: int = 0
-
-
-class Document(msgspec.Struct):
-    """A file; keys that a detector does not need are passed over."""
-
-    images: list[ImageEntry]
-    annotations: list[Annotation]
-    categories: list[Category]
 
 
 @dataclass(frozen=True)
@@ -80,16 +47,13 @@ def read_coco(where: Place, file: File) -> list[Picture]:
         DataError: not COCO's JSON, or a picture that is not there.
     """
     name = where.url(file.path)
-    document = _read(where, file)
-    names = {category.id: category.name for category in document.categories}
-    boxes: dict[int, list[tuple[str, tuple[float, float, float, float]]]] = {one.id: [] for one in document.images}
-    for i, one in enumerate(document.annotations):
-        if one.image_id not in boxes or one.category_id not in names:
-            what = "image_id" if one.image_id not in boxes else "category_id"
-            raise DataError(f"{name}: annotations[{i}]: {what} {getattr(one, what)} is not among those of the file")
-        if not one.iscrowd:
-            x, y, width, height = one.bbox
-            boxes[one.image_id].append((names[one.category_id], (x, y, x + width, y + height)))
+    try:
+        document = read_document(read_file(where, file.path, MAX_BYTES), name)
+    except BadInput as cause:
+        raise DataError(str(cause)) from None
+    boxes = {
+        image: [(box.label, box.box_xyxy) for box in found] for image, found in boxes_by_image(document, name).items()
+    }
     folder = file.path.rpartition("/")[0]
     root = where.path if where.path != file.path else folder
     root = root.removesuffix("/annotations")
@@ -107,15 +71,3 @@ def _find(file_name: str, annotations: File, root: str, there: set[str], name: s
             return f"{place}/{file_name}"
     looked = ", ".join(dict.fromkeys(places))
     raise DataError(f"{name}: no picture '{file_name}'; looked in {looked}")
-
-
-def _read(where: Place, file: File) -> Document:
-    name = where.url(file.path)
-    try:
-        return msgspec.json.decode(read_file(where, file.path, MAX_BYTES), type=Document)
-    except BadInput as cause:
-        raise DataError(str(cause)) from None
-    except msgspec.ValidationError as cause:
-        raise DataError(f"{name}: {cause}; {SHAPE}") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as cause:
-        raise DataError(f"{name}: not JSON: {cause}") from None

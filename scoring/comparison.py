@@ -188,9 +188,9 @@ def _judged(
     size = min(chunk_rows(one.manifest, one.choice), chunk_rows(other.manifest, other.choice))
     try:
         chunks = chunked(islice(rows, settings.limit), size)
-        for chunk in in_order(chunks, work, settings.workers or available_cpus()):
-            yield from chunk
-            progress(len(chunk), Counter())
+        for _, judged in in_order(chunks, work, settings.workers or available_cpus()):
+            yield from judged
+            progress(len(judged), Counter())
     finally:
         progress.close()
 

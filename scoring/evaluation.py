@@ -181,9 +181,9 @@ def _judged(loaded: Loaded, source: LabelledInput, settings: Settings) -> Iterat
     progress = Progress(f"{manifest.name}/{manifest.version}", total, 0)
     try:
         chunks = chunked(islice(source.rows(), settings.limit), chunk_rows(manifest, loaded.choice))
-        for chunk in in_order(chunks, work, settings.workers or available_cpus()):
-            yield from chunk
-            progress(len(chunk), Counter())
+        for _, judged in in_order(chunks, work, settings.workers or available_cpus()):
+            yield from judged
+            progress(len(judged), Counter())
     finally:
         progress.close()
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from bundle.errors import BadInput, DataError, RunError
 from bundle.manifest import Manifest
-from bundle.store import Bundle, newest, open_bundle
+from bundle.store import Bundle
 from bundle.tasks import TASKS
 from runtime.choice import Choice, Wanted, choose
 from runtime.cpus import available_cpus
@@ -28,6 +28,7 @@ from scoring.claim import Check, claim
 from scoring.columns import IN_COLUMNS, IN_FILES, schema
 from scoring.journal import SUMMARY_FILE, Finished, Job, Journal
 from scoring.listing import matches
+from scoring.loaded import open_as_named, quantiles_ms, with_slots
 from scoring.local import LocalRunner, Told
 from scoring.parts import Format
 from scoring.progress import Progress, shown
@@ -45,8 +46,6 @@ CHUNK_TENSOR_BYTES = 8 * 2**20
 MAX_CHUNK_ROWS = 512
 CHUNK_MS = 1000.0
 """Of one worker on one chunk: what is lost at most when a job is ended, and how long the last worker is alone."""
-SLOTS = 2
-"""Batches on a GPU at once: one computes while the next is copied."""
 CPUS_BESIDE_A_GPU = 4
 """Threads that prepare for one GPU of a cluster, where nobody says how many."""
 
@@ -121,7 +120,7 @@ def plan(settings: Settings) -> Plan:
     _check_shares(settings)
     if settings.runner == "ray" and find_spec("ray") is None:
         raise RunError("--runner ray: module 'ray' is not installed; pip install 'modelyard[scoring-ray]'")
-    bundle = open_bundle(settings.bundle if (settings.bundle / "manifest.json").exists() else newest(settings.bundle))
+    bundle = open_as_named(settings.bundle)
     manifest = bundle.manifest
     task = TASKS[manifest.task]
     options = read_options(task(manifest.decode).options_type, settings.options)
@@ -215,7 +214,7 @@ Run = Callable[[Finished, Tally, Told], Sequence[float]]
 @contextmanager
 def _here(settings: Settings, planned: Plan) -> Iterator[Run]:
     """On this machine."""
-    scorer = Scorer(planned.bundle, planned.choice, _placement(settings), planned.options)
+    scorer = Scorer(planned.bundle, planned.choice, with_slots(settings.placement), planned.options)
 
     def run(finished: Finished, tally: Tally, told: Told) -> Sequence[float]:
         runner = LocalRunner(scorer, settings.workers or available_cpus(), told)
@@ -230,7 +229,7 @@ def _here(settings: Settings, planned: Plan) -> Iterator[Run]:
 def _on_ray(settings: Settings, planned: Plan) -> Iterator[Run]:
     """On a cluster, where each actor sees one GPU at most, and calls it 0."""
     cluster: Any = import_module("scoring.cluster")  # only who asks for Ray pays for it
-    placement = replace(_placement(settings), index=0)
+    placement = replace(with_slots(settings.placement), index=0)
     cpus = settings.workers or (CPUS_BESIDE_A_GPU if placement.device == "cuda" else 1)
     work = Work(
         planned.bundle, planned.choice, placement, planned.options, planned.source, planned.cut, planned.target,
@@ -247,10 +246,6 @@ def _on_ray(settings: Settings, planned: Plan) -> Iterator[Run]:
 
 
 RUNNERS = {"local": _here, "ray": _on_ray}
-
-
-def _placement(settings: Settings) -> Placement:
-    return replace(settings.placement, slots=SLOTS if settings.placement.device == "cuda" else 1)
 
 
 def _score(settings: Settings, planned: Plan, run: Run, check: Check) -> Summary:
@@ -281,7 +276,7 @@ def _total(planned: Plan) -> int | None:
 
 
 def _summary(planned: Plan, batch_ms: Sequence[float], tally: Tally, seconds: float) -> Summary:
-    quantiles = [round(float(one), 3) for one in np.percentile(batch_ms, (50, 99))] if batch_ms else None
+    p50_ms, p99_ms = quantiles_ms(batch_ms)
     manifest = planned.bundle.manifest
     return Summary(
         model=manifest.name,
@@ -298,6 +293,6 @@ def _summary(planned: Plan, batch_ms: Sequence[float], tally: Tally, seconds: fl
         seconds=round(seconds, 3),
         rows_per_s=round(tally.rows_now / max(seconds, 1e-9), 1),
         batch_size=planned.job.batch_size,
-        batch_p50_ms=quantiles[0] if quantiles else None,
-        batch_p99_ms=quantiles[1] if quantiles else None,
+        batch_p50_ms=p50_ms,
+        batch_p99_ms=p99_ms,
     )

@@ -12,7 +12,7 @@ import numpy as np
 
 from bundle.errors import BadInput
 from bundle.manifest import Manifest
-from bundle.store import Bundle, newest, open_bundle
+from bundle.store import MANIFEST_FILE, Bundle, newest, open_bundle
 from bundle.tasks import TASKS
 from runtime.choice import Choice, Wanted, choose
 from runtime.devices import device_info, installed_version
@@ -39,7 +39,7 @@ class Loaded:
 
     def about(self) -> dict[str, Any]:
         """What it is, for reports."""
-        times = np.array(self.scorer.batch_ms)
+        p50_ms, p99_ms = quantiles_ms(self.scorer.batch_ms)
         evidence = self.manifest.artefacts[self.choice.artefact].evidence
         return {
             "model": self.manifest.name,
@@ -51,8 +51,8 @@ class Loaded:
             "runtime": self.choice.runtime,
             "device": str(self.choice.device),
             "batch_size": self.scorer.batch_size,
-            "batch_p50_ms": round(float(np.percentile(times, 50)), 3) if len(times) else None,
-            "batch_p99_ms": round(float(np.percentile(times, 99)), 3) if len(times) else None,
+            "batch_p50_ms": p50_ms,
+            "batch_p99_ms": p99_ms,
             "evidence": None
             if evidence is None
             else {
@@ -71,12 +71,32 @@ def load(path: Path, placement: Placement, wanted: Wanted) -> Loaded:
     Raises:
         BundleError, RuntimeFailed: what is wrong with it.
     """
-    bundle = open_bundle(path if (path / "manifest.json").exists() else newest(path))
+    bundle = open_as_named(path)
     task = TASKS[bundle.manifest.task](bundle.manifest.decode)
     choice = choose(bundle, device_info(placement), wanted, installed_version)
-    if placement.device == "cuda":
-        placement = replace(placement, slots=SLOTS)
-    return Loaded(bundle, choice, Scorer(bundle, choice, placement, task.golden_options()), task)
+    return Loaded(bundle, choice, Scorer(bundle, choice, with_slots(placement), task.golden_options()), task)
+
+
+def open_as_named(path: Path) -> Bundle:
+    """A bundle, or the newest of a model's folder. The path stays as it was given: nodes of a cluster look it up too.
+
+    Raises:
+        BundleError: not a bundle that can be trusted.
+    """
+    return open_bundle(path if (path / MANIFEST_FILE).exists() else newest(path))
+
+
+def with_slots(placement: Placement) -> Placement:
+    """The same with as many batches at once as pay on that device."""
+    return replace(placement, slots=SLOTS if placement.device == "cuda" else 1)
+
+
+def quantiles_ms(batch_ms: Sequence[float]) -> tuple[float | None, float | None]:
+    """p50 and p99 of batches; None where there was none."""
+    if not len(batch_ms):
+        return None, None
+    p50_ms, p99_ms = np.percentile(batch_ms, (50, 99))
+    return round(float(p50_ms), 3), round(float(p99_ms), 3)
 
 
 @dataclass(frozen=True)

@@ -5,24 +5,21 @@ GIL); chunks are written in their order. Knows chunks, a scorer and a target. Kn
 inputs come from.
 """
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from functools import partial
 
 import pyarrow as pa
 
-from bundle.errors import DataError
 from scoring.columns import Rows, table_of
+from scoring.in_order import in_order
 from scoring.journal import Done
 from scoring.scorer import Scored, Scorer
 from scoring.shards import Chunk
 from scoring.source import Source
 from scoring.tally import Tally
 from scoring.target import ShardWriter, Target, part_name
-
-AHEAD = 2
-"""Chunks that wait for each worker."""
 
 Told = Callable[[int, Counter[str]], None]
 """(rows that were written, errors among them by class)."""
@@ -47,43 +44,18 @@ class LocalRunner:
         """
         finished: list[Done] = []
         writer = ShardWriter(target)
-        pool = ThreadPoolExecutor(self._workers, thread_name_prefix="modelyard-score")
+        work = partial(self._work, source, target)
         try:
-            for chunk, answered in self._answered(source, todo, target, pool):
-                finished += self._take(writer, tally, chunk, *answered)
-                tally.hold(max_error_share, at_end=False)
+            with closing(in_order(todo, work, self._workers, self._scorer.stop)) as answered:
+                for chunk, (scored, batch) in answered:
+                    finished += self._take(writer, tally, chunk, scored, batch)
+                    tally.hold(max_error_share, at_end=False)
             tally.hold(max_error_share, at_end=True)
-        except BaseException:
-            self._scorer.stop()
-            raise
         finally:
-            pool.shutdown(cancel_futures=True)
             writer.discard()
         return finished
 
-    def _answered(
-        self, source: Source, todo: Iterator[Chunk], target: Target, pool: ThreadPoolExecutor
-    ) -> Iterator[tuple[Chunk, Answered]]:
-        """Chunks with their answers, in order. Where reading ends with an error, what was read before comes first."""
-        window: deque[tuple[Chunk, Future[Answered]]] = deque()
-        ended: DataError | None = None
-        while ended is None:
-            try:
-                chunk = next(todo, None)
-            except DataError as cause:
-                ended, chunk = cause, None
-            if chunk is None:
-                break
-            window.append((chunk, pool.submit(self._work, source, chunk, target)))
-            if len(window) > self._workers * (1 + AHEAD):
-                first, answered = window.popleft()
-                yield first, answered.result()
-        for first, answered in window:
-            yield first, answered.result()
-        if ended is not None:
-            raise ended
-
-    def _work(self, source: Source, chunk: Chunk, target: Target) -> Answered:
+    def _work(self, source: Source, target: Target, chunk: Chunk) -> Answered:
         scored = self._scorer([row.raw for row in chunk.rows])
         kept = {column.name: [row.kept[i] for row in chunk.rows] for i, column in enumerate(source.kept)}
         rows = Rows([row.source for row in chunk.rows], [row.number for row in chunk.rows], kept, scored)

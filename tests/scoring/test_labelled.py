@@ -82,8 +82,9 @@ def test_work_is_done_in_order_and_never_far_ahead() -> None:
             taken.append(i)
             yield i
 
-    for done in in_order(items(), lambda i: i * i, 2):
-        assert len(taken) - done**0.5 <= 8
+    for item, done in in_order(items(), lambda i: i * i, 2):
+        assert done == item * item
+        assert len(taken) - item <= 8
     assert len(taken) == 100
     assert list(chunked(iter(range(5)), 2)) == [[0, 1], [2, 3], [4]]
 
@@ -114,7 +115,7 @@ def test_which_json_file_is_meant(tmp_path: Path) -> None:
     [
         ("{", "not JSON"),
         ('{"images": [], "annotations": [{"image_id": 1, "category_id": 1, "bbox": [0, 0, 1, 1]}], "categories": []}',
-         r"annotations\[0\]: image_id 1 is not among those"),
+         r"annotations\[0\]: image_id 1 is not among the images"),
         ('{"images": [{"id": 0, "file_name": "../secret.png"}], "annotations": [], "categories": []}',
          r"no picture '\.\./secret\.png'"),
     ],

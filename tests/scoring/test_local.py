@@ -15,8 +15,9 @@ from runtime.choice import Wanted, choose
 from runtime.devices import device_info, installed_version
 from runtime.runtime import Placement
 from scoring.columns import schema
+from scoring.in_order import AHEAD
 from scoring.journal import Journal
-from scoring.local import AHEAD, LocalRunner
+from scoring.local import LocalRunner
 from scoring.scorer import Scorer
 from scoring.shards import Chunk, Cut, chunks
 from scoring.source import Columns, Source, open_source

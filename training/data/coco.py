@@ -1,50 +1,17 @@
-"""COCO's JSON (Lin et al. 2014): one file a split with `images`, `annotations` and `categories`; bbox is x, y, w, h.
+"""A folder with COCO's JSON: one file a split, pictures anywhere below.
 
-Knows the format. Knows nothing of detectors.
+Knows folders; the format is bundle/coco.py. Knows nothing of detectors.
 """
 
 from pathlib import Path
 from typing import Literal
 
-import msgspec
-
+from bundle.coco import boxes_by_image, read_document
 from bundle.errors import DataError
 from training.data.boxes import RawBox, RawPicture, labels_of, make_samples, split
 from training.data.samples import DataConfig, Splits
 
 SPLIT_NAMES = {"train": ("train",), "val": ("val", "valid", "validation"), "test": ("test",)}
-SHAPE = "expected {'images': [{'id', 'file_name'}], 'annotations': [{'image_id', 'category_id', 'bbox'}], 'categories'}"
-
-
-class Category(msgspec.Struct):
-    """One label."""
-
-    id: int
-    name: str
-
-
-class ImageEntry(msgspec.Struct):
-    """One picture."""
-
-    id: int
-    file_name: str
-
-
-class Annotation(msgspec.Struct):
-    """One box: left, top, width, height in pixels."""
-
-    image_id: int
-    category_id: int
-    bbox: tuple[float, float, float, float]
-    iscrowd: int = 0
-
-
-class Document(msgspec.Struct):
-    """A file; keys that a detector does not need are passed over."""
-
-    images: list[ImageEntry]
-    annotations: list[Annotation]
-    categories: list[Category]
 
 
 class CocoFolder(DataConfig):
@@ -81,44 +48,17 @@ def _file(folder: Path, name: str) -> Path | None:
 
 
 def _pictures(folder: Path, path: Path) -> list[RawPicture]:
-    document = _read(path)
-    names = {category.id: category.name for category in document.categories}
-    boxes: dict[int, list[RawBox]] = {image.id: [] for image in document.images}
-    for i, annotation in enumerate(document.annotations):
-        where = f"{path}: annotations[{i}]"
-        if annotation.image_id not in boxes:
-            raise DataError(f"{where}: image_id {annotation.image_id} is not among the images")
-        if annotation.category_id not in names:
-            raise DataError(f"{where}: category_id {annotation.category_id} is not among the categories")
-        if not annotation.iscrowd:  # a crowd's box is around many things, and teaches nothing about one
-            x, y, width, height = annotation.bbox
-            label = names[annotation.category_id]
-            boxes[annotation.image_id].append(RawBox(label, (x, y, x + width, y + height), where))
+    try:
+        document = read_document(path.read_bytes(), str(path))
+    except OSError as cause:
+        raise DataError(f"{path}: cannot be read: {cause.strerror}") from None
+    boxes = boxes_by_image(document, str(path))
     pictures = []
     for i, image in enumerate(document.images):
         where = f"{path}: images[{i}]"
-        pictures.append(RawPicture(_find(folder, path, image.file_name, where), tuple(boxes[image.id]), where))
+        found = tuple(RawBox(*box) for box in boxes[image.id])
+        pictures.append(RawPicture(_find(folder, path, image.file_name, where), found, where))
     return pictures
-
-
-def _read(path: Path) -> Document:
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=Document)
-    except OSError as cause:
-        raise DataError(f"{path}: cannot be read: {cause.strerror}") from None
-    except msgspec.ValidationError as cause:
-        raise DataError(f"{path}: {cause}; {SHAPE}") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as cause:
-        raise DataError(f"{path}{_line(path, str(cause))}: not JSON: {cause}") from None
-
-
-def _line(path: Path, message: str) -> str:
-    """Where a message names a byte, its line."""
-    digits = "".join(filter(str.isdigit, message.rpartition("byte ")[2]))
-    if not digits:
-        return ""
-    lines_before = path.read_bytes()[: int(digits)].count(b"\n")
-    return f":{lines_before + 1}"
 
 
 def _find(folder: Path, annotations: Path, file_name: str, where: str) -> Path:
