@@ -9,7 +9,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 SERVING := build/serving
 # Tests of the service as a whole: what would notice a package that is missing. `make test` runs all.
-WHOLE := app.py commands.py models.py openai.py repository.py tls.py workers.py
+WHOLE := test_app.py test_commands.py http/test_models.py http/test_openai.py repository/test_repository.py security/test_tls.py workers/test_workers.py
 CLIENTS := build/clients
 K8S := build/k8s
 # An environment of its own: the GPU's wheel of ONNX Runtime owns the same files as the CPU's, which .venv has.
@@ -60,7 +60,7 @@ test-serving: ## install the serving extra alone, as a wheel, and run tests of t
 	$(SERVING)/.venv/bin/pip install -q --disable-pip-version-check -c constraints.txt '.[serving]' httpx hypothesis pytest pytest-timeout pytest-xdist trustme
 	! $(SERVING)/.venv/bin/python -c 'import torch' 2> /dev/null
 	cp -r tests pyproject.toml $(SERVING)
-	cd $(SERVING) && .venv/bin/pytest tests/runtime tests/serving/endpoints tests/serving/oip $(addprefix tests/serving/test_,$(WHOLE))
+	cd $(SERVING) && .venv/bin/pytest tests/runtime tests/serving/endpoints tests/serving/oip $(addprefix tests/serving/,$(WHOLE))
 
 test-clients: $(INSTALLED) ## Triton's, KServe's and OpenAI's clients and perf_analyzer, as they are, against a server process
 	$(PYTHON) -m venv $(CLIENTS)/.venv

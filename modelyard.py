@@ -55,7 +55,11 @@ COMMANDS = {
         "evaluation",
         "show where two models differ: BUNDLE_A BUNDLE_B INPUT [--report DIR]",
     ),
-    "key": ("serving.key_command:key_command", "serving", "make an API key, and its line for the file of keys: NAME"),
+    "key": (
+        "serving.security.key_command:key_command",
+        "serving",
+        "make an API key, and its line for the file of keys: NAME",
+    ),
 }
 """Subcommand -> ("module:function", the extras it needs, one line of help); `gpu` does for `serving`."""
 

@@ -15,30 +15,31 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from bundle.preprocess import Limits
-from serving import errors, openai, openapi
-from serving.access import Access, require_admin
-from serving.alone import Alone, fleet_of
-from serving.drain import Beside
-from serving.drift import Drift
-from serving.endings import Endings
+from serving import errors
+from serving.batching.lanes import Lanes
+from serving.batching.placing import DEVICES, Devices, placing_of
 from serving.endpoints import ENDPOINTS
 from serving.endpoints.endpoint import handler
-from serving.fleet import Fleet
-from serving.front import Front
-from serving.golden_watch import GoldenWatch
-from serving.inputs import InputLimits
-from serving.lanes import Lanes
-from serving.metrics import Metrics
-from serving.models import models_router
+from serving.http import openai, openapi
+from serving.http.front import Front
+from serving.http.inputs import InputLimits
+from serving.http.models import models_router
+from serving.observing.drift import Drift
+from serving.observing.endings import Endings
+from serving.observing.golden_watch import GoldenWatch
+from serving.observing.metrics import Metrics
+from serving.observing.tracing import Tracing, open_tracing
 from serving.oip import infer
 from serving.oip.health import health_router
 from serving.oip.rest import Admin, routers
-from serving.placing import DEVICES, Devices, placing_of
-from serving.repository import ModelRepository
-from serving.served import ServedModel, Serving
+from serving.repository.repository import ModelRepository
+from serving.repository.served import ServedModel, Serving
+from serving.repository.slots import ModelState
+from serving.security.access import Access, require_admin
 from serving.settings import Settings
-from serving.slots import ModelState
-from serving.tracing import Tracing, open_tracing
+from serving.workers.alone import Alone, fleet_of
+from serving.workers.drain import Beside
+from serving.workers.fleet import Fleet
 
 if TYPE_CHECKING:
     from serving.oip.grpc_server import GrpcServer

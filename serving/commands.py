@@ -14,16 +14,16 @@ from pydantic import ValidationError
 from bundle.errors import BadInput
 from bundle.spec import problems
 from serving.app import create_app
-from serving.drain import DrainingServer
+from serving.batching.placing import placing_of
 from serving.endpoints import ENDPOINTS
-from serving.listening import address, listener, uvicorn_config
-from serving.logs import configure
-from serving.memory import few_arenas
-from serving.placing import placing_of
+from serving.http.listening import address, listener, uvicorn_config
+from serving.observing.logs import configure
+from serving.repository.memory import few_arenas
+from serving.repository.slots import ModelState
 from serving.settings import Settings
-from serving.shared import Place
-from serving.slots import ModelState
-from serving.workers import supervise
+from serving.workers.drain import DrainingServer
+from serving.workers.shared import Place
+from serving.workers.workers import supervise
 
 log = logging.getLogger("modelyard.serving")
 

@@ -7,7 +7,7 @@ from bundle.preprocess import Limits
 from bundle.preprocess.image import read_image
 from bundle.tasks.anomaly import Anomaly, AnomalyOptions
 from serving.endpoints.endpoint import Endpoint
-from serving.media import IMAGES
+from serving.http.media import IMAGES
 
 
 def render(raw: bytes, result: Anomaly, limits: Limits) -> bytes:

@@ -2,7 +2,7 @@
 
 from bundle.tasks.classification import Classification, ClassificationOptions
 from serving.endpoints.endpoint import Endpoint
-from serving.media import IMAGES
+from serving.http.media import IMAGES
 
 ENDPOINT = Endpoint(
     path="/v1/classify",

@@ -8,7 +8,7 @@ from bundle.preprocess import Limits
 from bundle.preprocess.image import read_image
 from bundle.tasks.detection import Detection, DetectionOptions
 from serving.endpoints.endpoint import Endpoint
-from serving.media import IMAGES
+from serving.http.media import IMAGES
 
 
 def render(raw: bytes, result: Detection, limits: Limits) -> bytes:

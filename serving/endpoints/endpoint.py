@@ -16,12 +16,12 @@ from bundle.errors import BadInput
 from bundle.manifest import Manifest
 from bundle.preprocess import Limits, Prepared
 from bundle.tensors import Tensors
-from serving.call import Call, now
-from serving.front import Handler, watched
-from serving.inputs import InputLimits, read_inputs
-from serving.media import Medium
-from serving.reply import Reply
-from serving.repository import ModelRepository
+from serving.batching.call import Call, now
+from serving.http.front import Handler, watched
+from serving.http.inputs import InputLimits, read_inputs
+from serving.http.media import Medium
+from serving.http.reply import Reply
+from serving.repository.repository import ModelRepository
 
 StructT = TypeVar("StructT", bound=msgspec.Struct)
 Render = Callable[[bytes, Any, Limits], bytes]

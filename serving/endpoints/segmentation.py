@@ -8,7 +8,7 @@ from bundle.preprocess import Limits
 from bundle.preprocess.image import read_image
 from bundle.tasks.segmentation import Segmentation, SegmentationOptions, class_mask
 from serving.endpoints.endpoint import Endpoint
-from serving.media import IMAGES
+from serving.http.media import IMAGES
 
 
 def render(raw: bytes, result: Segmentation, limits: Limits) -> bytes:

@@ -1,8 +1,8 @@
-"""`POST /v1/text/embed`: texts in, vectors out. `serving/openai.py` gives the same vectors in OpenAI's shape."""
+"""`POST /v1/text/embed`: texts in, vectors out. `serving/http/openai.py` gives the same vectors in OpenAI's shape."""
 
 from bundle.tasks.sentence_embedding import SentenceEmbedding, SentenceEmbeddingOptions
 from serving.endpoints.endpoint import Endpoint
-from serving.media import TEXTS
+from serving.http.media import TEXTS
 
 ENDPOINT = Endpoint(
     path="/v1/text/embed",

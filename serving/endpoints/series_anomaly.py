@@ -2,7 +2,7 @@
 
 from bundle.tasks.series_anomaly import SeriesAnomaly, SeriesAnomalyOptions
 from serving.endpoints.endpoint import Endpoint
-from serving.media import SERIES
+from serving.http.media import SERIES
 
 ENDPOINT = Endpoint(
     path="/v1/series/anomaly",

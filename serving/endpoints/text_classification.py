@@ -3,7 +3,7 @@
 from bundle.tasks.classification import ClassificationOptions
 from bundle.tasks.text_classification import TextClassification
 from serving.endpoints.endpoint import Endpoint
-from serving.media import TEXTS
+from serving.http.media import TEXTS
 
 ENDPOINT = Endpoint(
     path="/v1/text/classify",

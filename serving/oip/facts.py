@@ -9,12 +9,12 @@ from typing import Any, Protocol
 
 from bundle.errors import BadInput, ModelNotFound
 from bundle.spec import NAME_PATTERN
-from serving.fleet import State
-from serving.metrics import Metrics
+from serving.observing.metrics import Metrics
+from serving.observing.statistics import statistics
 from serving.oip.metadata import Scheduling, model_config, model_metadata
-from serving.repository import ModelRepository
-from serving.served import ServedModel
-from serving.statistics import statistics
+from serving.repository.repository import ModelRepository
+from serving.repository.served import ServedModel
+from serving.workers.fleet import State
 
 STATES = {"ready": "READY", "loading": "LOADING", "draining": "UNLOADING"}
 """Our states -> the protocol's; any other is UNAVAILABLE, with the reason beside it."""

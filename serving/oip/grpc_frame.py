@@ -15,12 +15,12 @@ from google.protobuf.message import DecodeError
 from grpc.aio import ServicerContext
 
 from bundle.errors import BadInput, ModelyardError, Overloaded
-from serving import logs
-from serving.access import Access, credentials_of
-from serving.call import Call, request_id
-from serving.endings import Endings
+from serving.batching.call import Call, request_id
 from serving.errors import refusal, sendable
-from serving.front import Pace
+from serving.http.front import Pace
+from serving.observing import logs
+from serving.observing.endings import Endings
+from serving.security.access import Access, credentials_of
 
 Message = Any
 Metadata = dict[bytes, bytes]

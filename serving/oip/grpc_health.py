@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 
 from bundle.errors import ModelNotFound
-from serving.call import Call
+from serving.batching.call import Call
 from serving.oip.grpc_tensors import Message
 from serving.oip.messages import HEALTH, HEALTH_MESSAGES, INFERENCE
 

@@ -13,19 +13,19 @@ import grpc
 import grpc.aio
 
 from bundle.errors import BadInput, Unsupported
-from serving.access import Access
-from serving.call import Call
-from serving.endings import Endings
-from serving.metrics import Metrics
+from serving.batching.call import Call
+from serving.observing.endings import Endings
+from serving.observing.metrics import Metrics
 from serving.oip.grpc_frame import Frame, Message, Needs
 from serving.oip.grpc_health import HealthService
 from serving.oip.grpc_service import Inference, Served
 from serving.oip.health import Health
 from serving.oip.messages import HEALTH, HEALTH_MESSAGES, INFERENCE, MESSAGES
 from serving.oip.rest import Operations
-from serving.repository import ModelRepository
+from serving.repository.repository import ModelRepository
+from serving.security.access import Access
+from serving.security.tls import grpc_credentials, tls_files
 from serving.settings import Settings
-from serving.tls import grpc_credentials, tls_files
 
 SHORTEST_PING_S = 10
 """Clients may ask whether the connection lives this often; gRPC's own 5 minutes cut off those who follow its advice."""

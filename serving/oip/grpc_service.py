@@ -15,8 +15,8 @@ from bundle.errors import BadInput, ModelNotFound, ModelNotReady, ModelyardError
 from bundle.manifest import Manifest
 from bundle.preprocess import Prepared
 from bundle.tensors import Tensors
-from serving.call import Call, now
-from serving.metrics import Metrics
+from serving.batching.call import Call, now
+from serving.observing.metrics import Metrics
 from serving.oip.facts import check_name, config_of, find, index_of, metadata_of, statistics_of
 from serving.oip.grpc_frame import Needs, Unary, detail
 from serving.oip.grpc_tensors import Message, answer_message, is_large, read_request
@@ -28,7 +28,7 @@ from serving.oip.request import InferRequest
 from serving.oip.response import PlannedOutput, outputs_of, plan
 from serving.oip.rest import Operations
 from serving.oip.rows import rows_of
-from serving.repository import ModelRepository
+from serving.repository.repository import ModelRepository
 
 MAX_AHEAD = 64
 """Requests of one stream that are under way at once; the stream is read on as they are answered."""

@@ -16,19 +16,19 @@ from bundle.errors import ModelyardError, UnsupportedMedia
 from bundle.manifest import Manifest
 from bundle.preprocess import Prepared
 from bundle.tensors import Tensors
-from serving.call import Call, now
+from serving.batching.call import Call, now
 from serving.errors import refusal
-from serving.front import Handler, error_reply, watched
-from serving.inputs import InputLimits, check_elements, read_body
+from serving.http.front import Handler, error_reply, watched
+from serving.http.inputs import InputLimits, check_elements, read_body
+from serving.http.reply import JSON, Header, Reply
 from serving.oip.compression import ACCEPTED, chosen, compress, decompress
 from serving.oip.facts import find
 from serving.oip.parameters import Wishes
 from serving.oip.request import HEADER, InferRequest, json_size, parse
 from serving.oip.response import PlannedOutput, check_in_json, outputs_of, plan, write
 from serving.oip.rows import raw_request, rows_of
-from serving.reply import JSON, Header, Reply
-from serving.repository import ModelRepository
-from serving.served import ServedModel
+from serving.repository.repository import ModelRepository
+from serving.repository.served import ServedModel
 
 PREFIX, SUFFIX = "/v2/models/", "/infer"
 TEMPLATE = "/v2/models/{name}/infer"

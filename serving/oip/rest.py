@@ -15,11 +15,11 @@ from starlette.responses import Response
 
 from bundle.errors import BadInput, ModelNotReady, ModelyardError, Unsupported
 from serving.errors import sendable
-from serving.inputs import InputLimits, check_elements, read_body
-from serving.metrics import Metrics
+from serving.http.inputs import InputLimits, check_elements, read_body
+from serving.observing.metrics import Metrics
 from serving.oip.facts import Listing, check_name, config_of, find, index_of, metadata_of, statistics_of
 from serving.oip.metadata import server_metadata
-from serving.repository import ModelRepository
+from serving.repository.repository import ModelRepository
 
 StructT = TypeVar("StructT", bound=msgspec.Struct)
 

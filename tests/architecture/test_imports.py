@@ -20,11 +20,11 @@ VIOLATIONS = {
         ("bundle/tensors.py", "import runtime"),
         ("runtime/cpus.py", "import training"),
         ("training/figures.py", "import runtime"),
-        ("serving/lanes.py", "import export"),
+        ("serving/batching/lanes.py", "import export"),
         ("export/latency.py", "import serving"),
         ("runtime/predictor.py", "import serving"),
         ("scoring/scorer.py", "import serving"),
-        ("serving/lanes.py", "import scoring"),
+        ("serving/batching/lanes.py", "import scoring"),
     ],
     "The contract knows no engine, no torch, no HTTP": [
         ("bundle/tensors.py", "import torch"),
@@ -32,7 +32,7 @@ VIOLATIONS = {
         ("bundle/errors.py", "import fastapi"),
     ],
     "Engines know no torch and no HTTP": [("runtime/fake.py", "import torch"), ("runtime/ort.py", "import starlette")],
-    "Serving never needs torch, nor the tools of export": [("serving/lanes.py", "import torch")],
+    "Serving never needs torch, nor the tools of export": [("serving/batching/lanes.py", "import torch")],
     "Scoring needs neither torch nor HTTP": [
         ("scoring/scorer.py", "import torch"),
         ("scoring/job.py", "import fastapi"),

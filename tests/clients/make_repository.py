@@ -18,10 +18,10 @@ def main(folder: Path) -> None:
     write_fake_bundle(folder, "pictures")
     write_fake_series(folder, "beats")
     write_fake_embedder(folder, "embedder")
-    if find_spec("serving.keys") is None:
+    if find_spec("serving.security.keys") is None:
         print("\n")
         return
-    from serving.keys import make_key
+    from serving.security.keys import make_key
 
     made = make_key("clients")
     print(f"{made.key}\n{made.line}")

@@ -13,8 +13,8 @@ from prometheus_client.values import close_all_multiprocess_files
 
 from bundle.device import DeviceInfo
 from runtime.choice import Choice
-from serving.metrics import MULTIPROCESS, Metrics
-from serving.statistics import statistics
+from serving.observing.metrics import MULTIPROCESS, Metrics
+from serving.observing.statistics import statistics
 from tests.serving.figures import Queue
 
 

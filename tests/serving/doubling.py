@@ -9,10 +9,10 @@ import numpy as np
 from bundle.errors import BadInput, RuntimeFailed
 from bundle.preprocess import Prepared, SeriesSource
 from bundle.tensors import Tensors
-from serving.batcher import Batcher
-from serving.call import Call
-from serving.lanes import Lanes
-from serving.policy import Policy
+from serving.batching.batcher import Batcher
+from serving.batching.call import Call
+from serving.batching.lanes import Lanes
+from serving.batching.policy import Policy
 
 SOON_S = 10
 

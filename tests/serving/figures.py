@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from serving.metrics import Metrics
+from serving.observing.metrics import Metrics
 
 
 @dataclass(eq=False)

@@ -14,9 +14,9 @@ from bundle.store import Bundle
 from bundle.tensors import Tensors
 from runtime.fake import FakeRuntime
 from runtime.runtime import ON_CPU, RUNTIMES, Placement
-from serving.golden_watch import GoldenWatch
-from serving.placing import Devices, placing_of
-from serving.served import ServedModel
+from serving.batching.placing import Devices, placing_of
+from serving.observing.golden_watch import GoldenWatch
+from serving.repository.served import ServedModel
 from serving.settings import Settings
 from tests.engine_records import CPU, GPU, installed
 from tests.serving.repositories import TASK, Kept, kept

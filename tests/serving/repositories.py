@@ -11,16 +11,16 @@ from bundle.preprocess import Limits
 from bundle.store import Bundle
 from runtime.choice import Choice
 from runtime.proofs import Failure
-from serving.call import Call
-from serving.drift import Drift
-from serving.golden_watch import GoldenWatch
-from serving.lanes import Lanes
-from serving.metrics import Metrics
-from serving.model_settings import FILE, ModelSettings
-from serving.placing import Placing
-from serving.repository import ModelRepository
-from serving.served import ServedModel, Serving
-from serving.slots import ModelState
+from serving.batching.call import Call
+from serving.batching.lanes import Lanes
+from serving.batching.placing import Placing
+from serving.observing.drift import Drift
+from serving.observing.golden_watch import GoldenWatch
+from serving.observing.metrics import Metrics
+from serving.repository.model_settings import FILE, ModelSettings
+from serving.repository.repository import ModelRepository
+from serving.repository.served import ServedModel, Serving
+from serving.repository.slots import ModelState
 from tests.builders import png, write_fake_bundle
 from tests.serving.running import SETTLE_S
 

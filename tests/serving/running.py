@@ -16,9 +16,9 @@ from pathlib import Path
 import httpx
 
 from serving.app import create_app
-from serving.placing import DEVICES, Devices
+from serving.batching.placing import DEVICES, Devices
+from serving.repository.slots import ModelState
 from serving.settings import Settings
-from serving.slots import ModelState
 
 ROOT = Path(__file__).parents[2]
 ADDRESS = re.compile(r"https?://127\.0\.0\.1:\d+")

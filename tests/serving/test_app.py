@@ -5,8 +5,8 @@ import pytest
 
 from serving.app import create_app
 from serving.endpoints import ENDPOINTS
+from serving.repository.slots import ModelState
 from serving.settings import Settings
-from serving.slots import ModelState
 from tests.builders import png, write_fake_bundle
 from tests.serving.loading import loading, until_ready
 from tests.serving.running import SETTLE_S, started

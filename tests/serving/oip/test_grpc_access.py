@@ -10,7 +10,7 @@ import grpc
 import pytest
 import trustme
 
-from serving.keys import make_key
+from serving.security.keys import make_key
 from tests.serving.oip.grpc_calls import Caller, asking, calling, grpc_address, wait_until
 from tests.serving.running import Server, run_to_the_end, running
 

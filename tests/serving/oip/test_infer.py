@@ -13,7 +13,7 @@ from starlette.datastructures import Headers
 
 from bundle.errors import InputTooLarge
 from runtime.predictor import Predictor
-from serving.inputs import InputLimits
+from serving.http.inputs import InputLimits
 from serving.oip.infer import understand
 from serving.oip.request import HEADER
 from tests.builders import LABELS, png

@@ -10,7 +10,7 @@ from starlette.requests import Request
 
 from bundle.errors import Forbidden, ModelNotFound, ModelNotReady, ModelyardError
 from serving import errors
-from serving.inputs import InputLimits
+from serving.http.inputs import InputLimits
 from serving.oip.rest import Admin, repository_router
 from tests.serving.oip.bodies import json_input
 from tests.serving.oip.test_infer import BEATS, BEATS_INFER, post

@@ -1,0 +1,1 @@
+"""What is told of the service: figures, logs, traces, and watches over the answers themselves."""

@@ -1,0 +1,80 @@
+"""Look at the repository's folder every few seconds, and have changed models followed.
+
+A change is believed when two looks in a row see the same: what is still being copied looks different each time, and a
+folder that is being replaced is gone only for a moment. A look reads no file.
+
+Knows folders over time. Knows nothing of what a model is.
+"""
+
+import asyncio
+import logging
+from pathlib import Path
+from typing import Protocol
+
+from bundle.errors import BundleError
+from serving.repository.hands import Hands, Stopped
+from serving.repository.scan import GONE, Found, scan
+
+log = logging.getLogger("modelyard.serving")
+
+
+class Follower(Protocol):
+    """Who acts on what was seen."""
+
+    async def follow(self, name: str, found: Found) -> None:
+        """A model's folder has changed; nothing in it means that it is gone."""
+        ...
+
+    def retry_due(self, name: str) -> bool:
+        """Whether to be told of a model again though nothing has changed."""
+        ...
+
+
+class Watch:
+    """Looks at one folder."""
+
+    def __init__(
+        self, folder: Path, hands: Hands, follower: Follower, poll_s: float, engines: Path | None = None
+    ) -> None:
+        """`engines`: a cache of engines outside of the folder, which is looked at too."""
+        self._folder = folder
+        self._engines = engines
+        self._hands = hands
+        self._follower = follower
+        self._poll_s = poll_s
+        self._problem = ""
+
+    async def run(self, found: dict[str, Found]) -> None:
+        """Look for ever; `found` is what was acted on already."""
+        acted, before = dict(found), dict(found)
+        while True:
+            await asyncio.sleep(self._poll_s)
+            try:
+                there = await self._look()
+                if there is not None:
+                    await self._act(acted, before, there)
+                    before = there
+            except Stopped:
+                return
+
+    async def _look(self) -> dict[str, Found] | None:
+        """None where the folder cannot be read: what answers, goes on answering."""
+        try:
+            there = await self._hands.prove(scan, self._folder, self._engines)
+        except BundleError as cause:
+            if str(cause) != self._problem:  # once, not every few seconds
+                log.error("%s; what is served goes on", cause)
+            self._problem = str(cause)
+            return None
+        self._problem = ""
+        return there
+
+    async def _act(self, acted: dict[str, Found], before: dict[str, Found], there: dict[str, Found]) -> None:
+        for name in sorted(acted.keys() | there.keys()):
+            now = there.get(name, GONE)
+            settled = now == before.get(name, GONE)
+            if settled and (now != acted.get(name, GONE) or self._follower.retry_due(name)):
+                await self._follower.follow(name, now)
+                acted[name] = now
+            if name not in there and acted.get(name) == GONE:
+                del acted[name]

@@ -1,0 +1,93 @@
+"""The end of a process under load: nothing that reached it stays without an answer.
+
+Closing idle connections, as servers do, drops the request that is just arriving on one; closing the listening socket
+resets the connections that wait to be accepted. So, on SIGTERM: every answer says `Connection: close` and its client
+goes elsewhere; what waits to be accepted is accepted; then the listener closes; connections that stay silent for a
+moment are closed last. Knows uvicorn and sockets. Knows nothing of requests.
+"""
+
+import asyncio
+import logging
+import socket
+from typing import Protocol
+
+import uvicorn
+
+from serving.batching.call import now
+from serving.http.front import Front
+from serving.http.listener import refuse_new
+
+QUIET_S = 0.5
+"""A connection that sent nothing for so long, after every other answer said close, is not about to send."""
+TURN_S = 0.02
+ACCEPT_S = 0.2
+"""For connections that had begun to arrive and be accepted, on a loop that is busy."""
+
+log = logging.getLogger("modelyard.serving")
+
+
+class Beside(Protocol):
+    """Another server in the same event loop."""
+
+    async def start(self) -> None:
+        """Listen."""
+        ...
+
+    async def stop(self, grace_s: float) -> None:
+        """Answer what has come, within a time, and end."""
+        ...
+
+
+class DrainingServer(uvicorn.Server):
+    """uvicorn's server with an end that loses nothing."""
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        front: Front,
+        listener: socket.socket,
+        limit_s: float,
+        beside: Beside | None = None,
+    ) -> None:
+        super().__init__(config)
+        self._beside = beside
+        self._front = front
+        front.begun = self.server_state.tasks
+        self._listener = listener
+        self._limit_s = limit_s
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start both servers; where the one beside cannot, neither stays."""
+        await super().startup(sockets)
+        if self._beside is None or not self.started:
+            return
+        try:
+            await self._beside.start()
+        except BaseException:
+            await super().shutdown(sockets)
+            raise
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Drain, then let uvicorn close what is left."""
+        end = now() + self._limit_s
+        self._front.draining = True
+        log.info("draining: %d requests to answer", self._front.in_flight)
+        beside = asyncio.create_task(self._beside.stop(self._limit_s)) if self._beside else None
+        refuse_new(self._listener)
+        await asyncio.sleep(ACCEPT_S)
+        for server in self.servers:
+            server.close()
+        log.info("no longer listening")
+        answered, quiet_since = -1, now()
+        while now() < end and (self._front.in_flight or now() - quiet_since < QUIET_S):
+            if not self.server_state.connections:
+                break
+            if self.server_state.total_requests != answered:
+                answered, quiet_since = self.server_state.total_requests, now()
+            await asyncio.sleep(TURN_S)
+        if beside is not None:
+            await beside
+        if self._front.in_flight:
+            log.error("%d requests stay without an answer after %g s", self._front.in_flight, self._limit_s)
+        self.config.timeout_graceful_shutdown = max(1, round(end - now()))
+        await super().shutdown(sockets)
