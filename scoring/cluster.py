@@ -236,7 +236,7 @@ def _last_line(cause: Exception) -> str:
 
 @contextmanager
 def connected(address: str) -> Iterator[None]:
-    """Belong to a cluster while the body runs; what Ray prints goes to standard error.
+    """Belong to a cluster, until this process ends or has another job; what Ray prints goes to standard error.
 
     Raises:
         RunError: no cluster answers there, or it is another Ray than this one.
@@ -251,11 +251,22 @@ def connected(address: str) -> Iterator[None]:
             yield
         finally:
             _executors_end()
-            ray.shutdown()
+
+
+def end(code: int) -> None:
+    """End this process with that code, if it belongs to a cluster; its job ends with it.
+
+    Leaving in order (`ray.shutdown`) is no way out: where that takes longer than Ray allows itself, as it may under
+    load, Ray ends the process, with 1 and without a word.
+    """
+    if ray.is_initialized():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
 
 
 def _executors_end() -> None:
-    """Wait for Ray Data's threads: one that is at work while Ray shuts down ends the whole process without a word."""
+    """Wait for Ray Data's threads: what they hold of a job that has failed would go on working."""
     for thread in threading.enumerate():
         if thread.name.startswith("StreamingExecutor"):
             thread.join(EXECUTOR_ENDS_S)
@@ -266,6 +277,8 @@ def _connect(address: str) -> None:
     if address == "local":
         options |= {"num_cpus": available_cpus(), "include_dashboard": False, "object_store_memory": STORE_BYTES}
     _knock(address)
+    if ray.is_initialized():
+        ray.shutdown()  # from an earlier job of this process
     try:
         ray.init(address=address, **options)
     except (ConnectionError, RuntimeError, ValueError, RayError) as cause:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, NoReturn
 
 import tyro
 
-from bundle.errors import BadInput, OutputTaken, TooManyErrors
+from bundle.errors import BadInput, ModelyardError, OutputTaken, TooManyErrors
 from runtime.choice import Wanted
 from runtime.runtime import Placement
 from scoring.job import Plan, Settings, Summary, plan, score
@@ -114,8 +114,11 @@ def _score(
         _fail(cause, EXIT_OUTPUT_TAKEN)
     except MemoryError:
         _fail("the memory does not suffice; fewer --workers need less, or a page of the input is too large", 1)
+    except ModelyardError as cause:
+        _fail(cause, 1)
     print(_told(summary), file=sys.stderr)
     print(output)
+    _end_on_ray(0)
 
 
 def _told(summary: Summary) -> str:
@@ -166,7 +169,14 @@ def _describe(planned: Plan) -> None:
 
 def _fail(cause: object, code: int) -> NoReturn:
     print(f"modelyard score: {cause}", file=sys.stderr)
+    _end_on_ray(code)
     sys.exit(code)
+
+
+def _end_on_ray(code: int) -> None:
+    cluster = sys.modules.get("scoring.cluster")
+    if cluster:
+        cluster.end(code)
 
 
 def _end(number: int, _: object) -> NoReturn:

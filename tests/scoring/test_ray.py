@@ -55,6 +55,14 @@ def begin(*arguments: object, cluster: TwoNodes, cwd: Path | None = None) -> "su
     )
 
 
+SLOW_TO_LEAVE = """
+import os, sys, ray
+ray.shutdown = lambda *_: os._exit(1)
+import modelyard; modelyard.main(sys.argv[1:])
+"""
+"""Ray, where leaving a cluster takes it longer than it allows itself."""
+
+
 def wait_until(holds: Callable[[], object], process: "subprocess.Popen[str]") -> None:
     deadline = time.monotonic() + PATIENCE_S
     while not holds():
@@ -145,6 +153,20 @@ def test_too_many_bad_rows_stop_a_job(series_bundle: Path, cluster: TwoNodes, tm
     assert "rows are bad, more than --max-error-share 0.2 allows; the first: " in said.splitlines()[-1]
     assert 3 <= finished(tmp_path / "out") < 60
     assert not (tmp_path / "out/_summary.json").exists()
+
+
+@pytest.mark.parametrize(("share", "code", "last"), [(0.2, 3, "allows; the first: "), (1, 0, "30000 rows in ")])
+def test_how_a_job_ended_is_told_where_ray_is_slow_to_be_left(
+    series_bundle: Path, cluster: TwoNodes, tmp_path: Path, share: float, code: int, last: str
+) -> None:
+    path = write_series(tmp_path / "in.parquet", NUM_ROWS, bad=range(500, NUM_ROWS))
+    asked = ["score", series_bundle, path, tmp_path / "out", "--max-error-share", share, "--runner", "ray"]
+    done = subprocess.run(
+        [sys.executable, "-c", SLOW_TO_LEAVE, *map(str, asked), "--ray-address", cluster.address],
+        capture_output=True, text=True, check=False, env=environment(), timeout=PATIENCE_S,
+    )  # fmt: skip
+    assert done.returncode == code, done.stderr
+    assert last in done.stderr.splitlines()[-1]
 
 
 @pytest.mark.parametrize(
