@@ -27,7 +27,7 @@ COMMANDS = {
     "build-engine": (
         "export.device_commands:build_engine_command",
         "tensorrt",
-        "build TensorRT engines on the GPU that will serve, and prove them there: BUNDLE",
+        "build TensorRT engines on the GPU that will serve, and prove them there: BUNDLE or REPOSITORY",
     ),
     "prove": (
         "export.device_commands:prove_command",
@@ -38,6 +38,11 @@ COMMANDS = {
         "export.tune_command:tune_command",
         "serving,tune",
         "choose batch size, instances and artefact for a limit of p99 on this device: BUNDLE --p99-ms 50",
+    ),
+    "fetch": (
+        "delivery.commands:fetch_command",
+        "fetch",
+        "copy bundles from s3://, gs://, oci:// or a folder, hashes checked: SOURCE... --repository DIR",
     ),
     "serve": ("serving.commands:serve_command", "serving", "answer over HTTP: REPOSITORY [--host --port ...]"),
     "score": (
