@@ -83,6 +83,7 @@ test-image: $(INSTALLED) ## the steps of Dockerfile.serving-cpu without Docker, 
 	$(BIN)/python docker/rehearse.py docker/Dockerfile.serving-cpu build/rehearsal
 
 k8s-check: $(K8S)/.installed ## build, validate and look over the manifests of k8s/, into build/k8s/report.md; needs no cluster
+	k8s/tools.sh promtool=prometheus
 	k8s/kubectl.sh $(K8S)/bin
 	PATH="$(CURDIR)/$(K8S)/bin:$$PATH" $(K8S)/.venv/bin/python k8s/check.py
 
