@@ -1,8 +1,8 @@
 """`make k8s-check`: every tree of k8s/ is built, validated strictly, and looked over by checkov; build/k8s/report.md.
 
-New trees are found by themselves, and components are built as combinations.yaml puts them together. Kinds of Kubernetes
-are held against its own schemas, others against k8s/schemas/<kind>.json, and pod templates inside of those are checked as
-the pods that they become. Queries of the autoscalers are read by promtool.
+New trees are found by themselves, and components are built as combinations.yaml puts them together. Kinds of
+Kubernetes are held against its own schemas, others against k8s/schemas/<kind>.json, and pod templates inside of those
+are checked as the pods that they become. Queries of the autoscalers are read by promtool.
 Knows YAML and the tools. Knows nothing of Modelyard: tests/architecture/test_k8s*.py do.
 """
 
@@ -109,7 +109,7 @@ def _tree_of(result: dict[str, Any]) -> str:
 
 
 def sift(failed: list[Failed]) -> tuple[Counter[str], list[str]]:
-    """How many failures of each check skipped-checks.yaml allows; what is wrong: the others, and allowances without use."""
+    """How many failures skipped-checks.yaml allows, by check; what is wrong: the others, and allowances without use."""
     allowed = {(skip["check"], pattern) for skip in report.skips() for pattern in skip["of"]}
     unused, wrong, skipped = set(allowed), [], Counter[str]()
     for tree, check, resource, title in failed:

@@ -74,9 +74,10 @@ def _counted(documents: list[dict[str, Any]]) -> str:
 
 def _tools(seen: Report) -> str:
     asked = subprocess.run([seen.kubectl, "version", "--client"], capture_output=True, text=True, check=True)
+    num_documents = sum(map(len, seen.documents.values()))
     return (
-        f"{sum(map(len, seen.documents.values()))} documents of {len(seen.documents)} trees and combinations against Kubernetes "
-        f"{kubernetes_validate.latest_version()}, strictly; checkov {version('checkov')}: {sum(seen.passed.values())} checks "
-        f"passed, {sum(seen.skipped.values())} failures skipped for the reasons in skipped-checks.yaml; {seen.num_queries} "
+        f"{num_documents} documents of {len(seen.documents)} trees and combinations against Kubernetes "
+        f"{kubernetes_validate.latest_version()}, strictly; checkov {version('checkov')}: {seen.passed.total()} checks "
+        f"passed, {seen.skipped.total()} failures skipped for the reasons in skipped-checks.yaml; {seen.num_queries} "
         f"queries read by promtool; {' '.join(asked.stdout.split())}"
     )

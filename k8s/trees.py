@@ -1,4 +1,4 @@
-"""The trees of k8s/, as kubectl builds them: each folder with a Kustomization, and each combination of combinations.yaml.
+"""The trees of k8s/ as kubectl builds them: folders with a Kustomization, and the combinations of combinations.yaml.
 
 Knows YAML and kubectl. Knows nothing of what is right: check.py and tests/architecture do.
 """
