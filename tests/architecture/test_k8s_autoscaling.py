@@ -1,4 +1,4 @@
-"""What the autoscalers ask for is measured by the service; their queries say what is meant, in Prometheus' evaluator."""
+"""What autoscalers ask for is measured by the service; their queries say what is meant, in Prometheus' evaluator."""
 
 import shutil
 import subprocess
