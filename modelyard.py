@@ -39,6 +39,11 @@ COMMANDS = {
         "serving,tune",
         "choose batch size, instances and artefact for a limit of p99 on this device: BUNDLE --p99-ms 50",
     ),
+    "fetch": (
+        "delivery.commands:fetch_command",
+        "fetch",
+        "copy bundles from s3://, gs://, oci:// or a folder, hashes checked: SOURCE... --repository DIR",
+    ),
     "serve": ("serving.commands:serve_command", "serving", "answer over HTTP: REPOSITORY [--host --port ...]"),
     "score": (
         "scoring.commands:score_command",

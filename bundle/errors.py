@@ -15,6 +15,8 @@ Exception
     ├── Forbidden               known, but not allowed
     ├── Unsupported             a part of a protocol that is not offered here
     ├── BundleError             a folder is not a bundle that can be trusted
+    ├── SourceError             bundles cannot be read from where they are kept: not there, not allowed, not in the form
+    │   └── SourceInterrupted   ... at this moment: asking again may help
     ├── ParityError             an artefact does not give the checkpoint's answers
     ├── RuntimeFailed           an inference engine cannot do what was asked of it
     │   ├── OutOfMemory         ... because the device's memory does not hold this batch; a smaller one may fit
@@ -87,6 +89,14 @@ class Unsupported(ModelyardError):
 
 class BundleError(ModelyardError):
     """A folder is not a bundle that can be trusted."""
+
+
+class SourceError(ModelyardError):
+    """Bundles cannot be read from where they are kept."""
+
+
+class SourceInterrupted(SourceError):
+    """Reading was cut off, or refused for the moment; asking again may help."""
 
 
 class ParityError(ModelyardError):

@@ -21,14 +21,19 @@ GOLDEN_TENSORS_FILE = "golden/tensors.safetensors"
 GOLDEN_ANSWERS_FILE = "golden/answers.json"
 
 
-def _stays_inside(path: str) -> str:
+def stays_inside(path: str) -> str:
+    """A path that leads to a file inside of a bundle, with forward slashes: never absolute, never upwards.
+
+    Raises:
+        ValueError: any other.
+    """
     parts = path.split("/")
     if not path or "\\" in path or "\0" in path or any(part in ("", ".", "..") for part in parts):
         raise ValueError(f"'{path}' is not a plain path inside the bundle")
     return path
 
 
-FilePath = Annotated[str, AfterValidator(_stays_inside)]
+FilePath = Annotated[str, AfterValidator(stays_inside)]
 """A file inside the bundle, with forward slashes; never absolute, never upwards."""
 
 

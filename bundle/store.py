@@ -49,19 +49,13 @@ def open_bundle(folder: Path) -> Bundle:
     """
     folder = folder.absolute()  # a bundle is known by its place, which a relative path may not show
     content = _read_content(folder)
-    manifest = _parse(folder, content)
+    manifest = _parse(folder / MANIFEST_FILE, content)
     if (folder.parent.name, folder.name) != (manifest.name, str(manifest.version)):
         raise BundleError(
             f"{folder}: {MANIFEST_FILE} says it is '{manifest.name}' version {manifest.version}; "
             f"that belongs in a folder {manifest.name}/{manifest.version}"
         )
-    for name, artefact in manifest.artefacts.items():
-        _check_evidence(folder, manifest, name, artefact)
-    if manifest.digest != digest_of(content):
-        raise BundleError(
-            f"{folder}/{MANIFEST_FILE}: its content does not match its digest, so it was changed after export; "
-            "restore the file or export again"
-        )
+    _check_claims(folder / MANIFEST_FILE, manifest, content)
     for file, expected in manifest.files.items():
         _check_file(folder, file, expected)
     return Bundle(folder, manifest)
@@ -73,32 +67,64 @@ def read_manifest(folder: Path) -> Manifest:
     Raises:
         BundleError: no such file, not JSON, another schema version, or a field that is not allowed.
     """
-    return _parse(folder, _read_content(folder))
+    return _parse(folder / MANIFEST_FILE, _read_content(folder))
+
+
+def trusted_manifest(encoded: bytes, where: str) -> Manifest:
+    """A manifest that is not on this disk (yet): its form, evidence and digest checked, as `open_bundle` does.
+
+    The hashes in it are then to be held to the files. `where` is its place, for messages.
+
+    Raises:
+        BundleError: says what is wrong with it.
+    """
+    content = _decode(encoded, where)
+    manifest = _parse(where, content)
+    _check_claims(where, manifest, content)
+    return manifest
 
 
 def _read_content(folder: Path) -> dict[str, Any]:
     path = folder / MANIFEST_FILE
     try:
-        content = msgspec.json.decode(path.read_bytes())
+        return _decode(path.read_bytes(), path)
     except FileNotFoundError:
         raise BundleError(f"{folder}: no {MANIFEST_FILE}; this is not a bundle") from None
-    except (OSError, msgspec.MsgspecError, RecursionError) as cause:
+    except OSError as cause:
         raise BundleError(f"{path}: cannot be read: {cause}") from None
+
+
+def _decode(encoded: bytes, where: str | Path) -> dict[str, Any]:
+    try:
+        content = msgspec.json.decode(encoded)
+    except (msgspec.MsgspecError, RecursionError) as cause:
+        raise BundleError(f"{where}: cannot be read: {cause}") from None
     if not isinstance(content, dict) or content.get("schema_version") != SCHEMA_VERSION:
         given = content.get("schema_version") if isinstance(content, dict) else type(content).__name__
-        raise BundleError(f"{path}: schema_version is {given!r}; this Modelyard reads {SCHEMA_VERSION}")
+        raise BundleError(f"{where}: schema_version is {given!r}; this Modelyard reads {SCHEMA_VERSION}")
     return content
 
 
-def _parse(folder: Path, content: dict[str, Any]) -> Manifest:
+def _parse(where: str | Path, content: dict[str, Any]) -> Manifest:
     try:
         return Manifest.model_validate_json(msgspec.json.encode(content))
     except ValidationError as cause:
-        raise BundleError(f"{folder / MANIFEST_FILE}: {problems(cause)}") from None
+        raise BundleError(f"{where}: {problems(cause)}") from None
 
 
-def _check_evidence(folder: Path, manifest: Manifest, name: str, artefact: Artefact) -> None:
-    where = f"{folder}/{MANIFEST_FILE}: artefact '{name}' ({artefact.file})"
+def _check_claims(where: str | Path, manifest: Manifest, content: dict[str, Any]) -> None:
+    """Evidence, then digest."""
+    for name, artefact in manifest.artefacts.items():
+        _check_evidence(where, manifest, name, artefact)
+    if manifest.digest != digest_of(content):
+        raise BundleError(
+            f"{where}: its content does not match its digest, so it was changed after export; "
+            "restore the file or export again"
+        )
+
+
+def _check_evidence(manifest_file: str | Path, manifest: Manifest, name: str, artefact: Artefact) -> None:
+    where = f"{manifest_file}: artefact '{name}' ({artefact.file})"
     if artefact.evidence is None:
         raise BundleError(f"{where} has no evidence that it gives the checkpoint's answers; export it again")
     shortfall = artefact.evidence.shortfall()
@@ -205,7 +231,7 @@ def commit(staged: Path, repository: Path, draft: Manifest) -> Path:
             if not target.is_dir():
                 raise BundleError(f"{target}: the bundle cannot be put there: {cause.strerror}") from None
             continue
-        _sync(target.parent)
+        sync_folder(target.parent)
         return target
 
 
@@ -215,7 +241,8 @@ def hashes(folder: Path) -> dict[str, str]:
     return {path.relative_to(folder).as_posix(): sha256_of(path) for path in files}
 
 
-def _sync(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Wait until the names in a folder lie on the disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -14,7 +14,7 @@ from bundle.preprocess import ImageResize
 from bundle.tasks import TASKS
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("bundle", "runtime", "training", "export", "serving", "scoring")
+PACKAGES = ("bundle", "runtime", "training", "export", "serving", "scoring", "delivery")
 MAX_MODULE_LINES = 320
 TREE_LINE = re.compile(r"^(?P<indent> *)(?P<name>[\w.\-]+/?)( +\S.*)?$")
 

@@ -25,6 +25,8 @@ VIOLATIONS = {
         ("runtime/predictor.py", "import serving"),
         ("scoring/scorer.py", "import serving"),
         ("serving/batching/lanes.py", "import scoring"),
+        ("serving/batching/lanes.py", "import delivery"),
+        ("delivery/bring.py", "import scoring"),
     ],
     "The contract knows no engine, no torch, no HTTP": [
         ("bundle/tensors.py", "import torch"),
@@ -36,6 +38,15 @@ VIOLATIONS = {
     "Scoring needs neither torch nor HTTP": [
         ("scoring/scorer.py", "import torch"),
         ("scoring/job.py", "import fastapi"),
+    ],
+    "Delivery knows no engine, no torch, no server": [
+        ("delivery/bring.py", "import runtime"),
+        ("delivery/objects.py", "import onnxruntime"),
+        ("delivery/registry.py", "import fastapi"),
+    ],
+    "The contract knows no way to where bundles are kept": [
+        ("bundle/store.py", "import obstore"),
+        ("serving/app.py", "import httpx"),
     ],
     "Training knows no engine and no HTTP": [("training/graph.py", "import onnxruntime")],
     "Export knows checkpoints, not recipes, the loop or HTTP": [
