@@ -41,7 +41,7 @@ def secrets(tree: Tree) -> Iterator[str]:
     names = [one["secretRef"]["name"] for one in sources_of(tree) if "secretRef" in one]
     names += [one["secret"]["secretName"] for one in tree.pod.volumes().values() if "secret" in one]
     for name in names:
-        if not re.search(rf"create secret \w+ {name}\b", PAGE.read_text(encoding="utf-8")):
+        if not re.search(rf"create secret [\w-]+ {name}\b", PAGE.read_text(encoding="utf-8")):
             yield f"{PAGE.name} does not say how the Secret {name} is made"
 
 
@@ -118,7 +118,7 @@ def paths_of(container: Document) -> Iterator[tuple[str, str]]:
 def is_key_of(secret: str, key: str) -> bool:
     """Whether the page makes a Secret with such a key."""
     page = PAGE.read_text(encoding="utf-8").replace("\\\n", " ")
-    made = re.findall(rf"create secret (\w+) {secret}\b(.*)", page)
+    made = re.findall(rf"create secret ([\w-]+) {secret}\b(.*)", page)
     if any(kind == "tls" for kind, _ in made):
         return key in ("tls.crt", "tls.key")
     return any(re.search(rf"--from-file={re.escape(key)}\b", rest) for _, rest in made)

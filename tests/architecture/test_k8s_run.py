@@ -156,7 +156,7 @@ def ended_under_load(server: Running, path: str, grace_s: float) -> None:
     assert code == 0, server.log.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", ["overlays/cpu", "overlays/dev", "cpu-full"])
+@pytest.mark.parametrize("name", ["overlays/cpu", "cpu-full"])
 def test_the_server_of_an_overlay_starts_is_probed_and_ends_without_a_lost_answer(name: str, tmp_path: Path) -> None:
     write_fake_bundle(tmp_path / "models")
     tree = Tree(built(name))
@@ -203,12 +203,17 @@ def shell(pod: Pod, name: str, folder: Path, variables: Mapping[str, str]) -> tu
     """The line that a container gives to a shell, with a program `modelyard` that writes down what it was given."""
     container = pod.container(name)
     assert container is not None
-    program = folder / "bin/modelyard"
-    program.parent.mkdir(exist_ok=True)
-    program.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" >> {folder}/given\nexit ${{EXIT:-0}}\n', encoding="utf-8")
-    program.chmod(0o755)
-    environment = {**pod.variables(container), **variables, "PATH": f"{program.parent}:{os.environ['PATH']}"}
+    program(folder, f'printf "%s\\n" "$@" >> {folder}/given\nexit ${{EXIT:-0}}')
+    environment = {**pod.variables(container), **variables, "PATH": f"{folder}/bin:{os.environ['PATH']}"}
     return list(container["command"]), environment
+
+
+def program(folder: Path, script: str) -> None:
+    """What `modelyard` is on the PATH."""
+    file = folder / "bin/modelyard"
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
+    file.chmod(0o755)
 
 
 def given(folder: Path) -> list[str]:
@@ -221,6 +226,30 @@ def test_several_sources_are_several_words_and_their_letters_are_no_patterns(tmp
     command, environment = shell(Tree(built("overlays/cpu")).pod, "fetch", tmp_path, {"MODELYARD_SOURCES": sources})
     subprocess.run(command, env=environment, cwd=tmp_path, check=True, timeout=30)
     assert given(tmp_path) == ["fetch", *sources.split(), "--repository", "/models"]
+
+
+def test_what_is_fetched_is_what_is_served(tmp_path: Path) -> None:
+    pytest.importorskip("obstore", reason="obstore, of the extra fetch, is what the image fetches with")
+    tree = Tree(built("overlays/cpu"))
+    stores = [tmp_path / "one", tmp_path / "two"]
+    write_fake_bundle(stores[0], "alpha")
+    write_fake_bundle(stores[1], "beta")
+    variables = {"MODELYARD_SOURCES": " ".join(map(str, stores))}
+    command, environment = shell(tree.pod, "fetch", tmp_path, variables)
+    line = command[-1].replace("/models", str(tmp_path / "models"))
+    program(tmp_path, f'exec {sys.executable} {ROOT / "modelyard.py"} "$@"')
+    done = subprocess.run(
+        [*command[:-1], line], env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert sorted(one.relative_to(tmp_path).as_posix() for one in tmp_path.glob("models/*/1/manifest.json")) == [
+        "models/alpha/1/manifest.json",
+        "models/beta/1/manifest.json",
+    ]
+    secrets_into(tmp_path)
+    with run(tree.pod, "serve", tmp_path, str(tree.settings.repository)) as server:
+        server.wait_for("startupProbe", budget_s(tree.served["startupProbe"]))
+        server.wait_for("readinessProbe", 30)
 
 
 def test_a_pod_whose_models_cannot_be_fetched_does_not_start(tmp_path: Path) -> None:
