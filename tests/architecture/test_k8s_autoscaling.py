@@ -1,5 +1,6 @@
 """What autoscalers ask for is measured by the service; their queries say what is meant, in Prometheus' evaluator."""
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -10,7 +11,12 @@ import yaml
 from prometheus_client import CollectorRegistry
 
 from k8s import queries
+from serving.endpoints import ENDPOINTS
+from serving.http import openai
+from serving.http.metrics_port import METRICS
 from serving.observing.families import Families
+from serving.oip import infer
+from serving.oip.health import LIVE, READY
 from serving.settings import Settings
 from tests.architecture.manifests import Document, Tree, built, needs_kubectl, of_kind
 
@@ -47,9 +53,20 @@ def test_what_the_autoscaler_asks_for_is_a_figure_of_the_service_that_the_adapte
     shown = rules()
     assert set(targets()) == set(shown)
     for name, rule in shown.items():
-        assert FAMILIES[name].kind == "gauge", "a counter would need a rate"
-        assert rule["seriesQuery"].startswith(f"{name}{{")
-        assert rule["name"]["matches"] == f"^{name}$"
+        series = rule["seriesQuery"].partition("{")[0]
+        over_time = {"gauge": "avg_over_time(", "counter": "rate("}[FAMILIES[series].kind]
+        assert over_time in rule["metricsQuery"]
+        assert rule["name"]["matches"] == f"^{series}$"
+        assert series == name or FAMILIES[series].kind == "counter"
+
+
+def test_the_rate_counts_every_prediction_and_no_question_about_health() -> None:
+    (routes,) = re.findall(r'route=~"([^"]+)"', rules()["modelyard_requests_per_second"]["metricsQuery"])
+    predictions = [*(endpoint.path for endpoint in ENDPOINTS.values()), openai.PATH, infer.TEMPLATE]
+    predictions += [f"grpc:{name}" for name in ("ModelInfer", "ModelStreamInfer")]
+    assert [route for route in predictions if not re.fullmatch(routes, route)] == []
+    others = (LIVE, READY, METRICS, "/v2/models/{name}/ready", "/v2/repository/index", "grpc:ServerLive", "grpc:Check")
+    assert [route for route in others if re.fullmatch(routes, route)] == []
 
 
 def test_pods_are_added_long_before_requests_are_refused() -> None:
@@ -72,8 +89,9 @@ def test_keda_asks_for_the_same_figures_and_for_one_that_is_there_without_pods()
     triggers = {one["name"]: one["metadata"] for one in scaled_object()["spec"]["triggers"]}
     asked = triggers.pop("asked")
     assert "modelyard_" not in asked["query"], "without a pod the service has no figures"
-    assert {one["threshold"] for one in triggers.values()} == set(targets().values())
-    for name, value in targets().items():
+    wanted = targets()
+    assert asked["threshold"] == wanted.pop("modelyard_requests_per_second")
+    for name, value in wanted.items():
         (trigger,) = [one for one in triggers.values() if name in one["query"]]
         assert trigger["threshold"] == value
     for one in (asked, *triggers.values()):
@@ -131,6 +149,19 @@ def test_the_adapter_shows_each_pod_with_its_models_added_up_over_a_minute(tmp_p
     query = queries.filled(rules()[figure], pods="p1|p2")
     expected = [('{pod="p1"}', 14.0), ('{pod="p2"}', 14.0)]
     assert evaluated(tmp_path, query, of_pods(figure, "p1", "p2", "p3"), expected) == ""
+
+
+@needs_promtool
+def test_the_adapter_shows_the_rate_of_predictions_of_each_pod(tmp_path: Path) -> None:
+    query = queries.filled(rules()["modelyard_requests_per_second"], pods="p1|p2")
+    place = 'namespace="modelyard",pod="p1"'
+    series = {
+        f'modelyard_requests_total{{{place},route="/v1/classify",code="200"}}': "0+150x20",
+        f'modelyard_requests_total{{{place},route="grpc:ModelInfer",code="200"}}': "0+30x20",
+        f'modelyard_requests_total{{{place},route="/v1/classify",code="503"}}': "0+15x20",
+        f'modelyard_requests_total{{{place},route="/v2/health/ready",code="200"}}': "0+900x20",
+    }
+    assert evaluated(tmp_path, query, series, [('{pod="p1"}', 13.0)]) == ""
 
 
 @needs_promtool
