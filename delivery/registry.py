@@ -36,6 +36,8 @@ MAX_DOCUMENT_BYTES = 4 * 2**20
 """Of a manifest, as registries limit it; and of a token."""
 TIMEOUT = httpx.Timeout(60.0, connect=10.0)
 """Between two pieces of an answer, not for all of it."""
+HEADERS = {"User-Agent": "modelyard", "Accept-Encoding": "identity"}
+"""Digests are of the bytes as they are."""
 ASK_AGAIN = (408, 425, 429, 500, 502, 503, 504)
 CHALLENGE = re.compile(r'(\w+)=(?:"((?:[^"\\]|\\.)*)"|([^\s,]+))')
 LOOPBACK = re.compile(r"(localhost|127\.\d+\.\d+\.\d+|\[::1\])(:\d+)?")
@@ -81,7 +83,7 @@ class Registry:
         self._is_plain = plain_http or bool(LOOPBACK.fullmatch(ref.host))
         host = "registry-1.docker.io" if ref.host == DOCKER_HUB else ref.host
         self._base = f"{'http' if self._is_plain else 'https'}://{host}/v2/{ref.name}"
-        self._client = httpx.Client(timeout=TIMEOUT, follow_redirects=True, headers={"User-Agent": "modelyard"})
+        self._client = httpx.Client(timeout=TIMEOUT, follow_redirects=True, headers=HEADERS)
         self._authorization = ""
 
     def __enter__(self) -> Self:
@@ -118,7 +120,7 @@ class Registry:
             SourceInterrupted: asking again, from where it ended, may help. SourceError: it will not.
         """
         asked = {"Range": f"bytes={offset}-"} if offset else {}
-        with self._asked(f"{self._base}/blobs/{digest}", {"Accept-Encoding": "identity", **asked}) as answer:
+        with self._asked(f"{self._base}/blobs/{digest}", asked) as answer:
             known = offset if answer.status_code != httpx.codes.PARTIAL_CONTENT else 0
             for piece in self._pieces(answer):  # where a registry does not do ranges, what is known comes once more
                 yield piece[known:]

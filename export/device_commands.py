@@ -7,8 +7,9 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from bundle.errors import RuntimeFailed
-from bundle.store import open_newest
+from bundle.store import is_repository, newest_of_each, open_newest
 from export.build_engine import Order, build_engines
+from export.build_repository import build_all
 from export.device_proof import bench
 from export.prove_device import Ask, TestSplitWanted, prove_bundle, table
 from export.say import say
@@ -42,10 +43,12 @@ def _build_engine(
 ) -> None:
     """Build TensorRT engines for a GPU of this machine and prove them on it. Prints the path of each record.
 
-    What is there and valid is left as it is. The exit code is 1 if no engine is proven in the end.
+    What is there and valid is left as it is. The exit code is 1 if no engine is proven in the end; for a repository, if
+    any of its models that are meant for the GPU has none. A model that fails stops none of the others.
 
     Args:
-        bundle: folder of a bundle, <repository>/<name>/<version>; without the version, the newest
+        bundle: folder of a bundle, <repository>/<name>/<version>; without the version, the newest; a repository: the
+            newest version of each of its models
         artefacts: which; all that are meant for GPUs if none is named
         device: which GPU, as CUDA numbers those that this process may see
         workspace_mib: scratch memory that a layer may take; all of the GPU's if not given
@@ -57,13 +60,24 @@ def _build_engine(
         again: build also what is there and valid
     """
     options = BuildOptions(workspace_mib, hardware_compatibility, optimisation_level, timing_cache)
+    order = Order(artefacts, options, again, engines, test_split)
+    if bundle.is_dir() and is_repository(bundle):
+        _build_repository(newest_of_each(bundle), device, order)
+        return
     opened = open_newest(bundle)
     present = bench("cuda", device)
-    order = Order(artefacts, options, again, engines, test_split)
     built = build_engines(opened, present, _tensorrt(device), order)
     _tell([table(built.outcomes), *(f"'{name}': NOT BUILT: {why}" for name, why in built.unbuilt.items())])
     _print_paths([*built.there, *built.written])
     if not built.there and not built.written:
+        sys.exit(1)
+
+
+def _build_repository(folders: list[Path], device: int, order: Order) -> None:
+    built = build_all(folders, bench("cuda", device), _tensorrt(device), order)
+    _tell([f"{name}: NO ENGINE: {why}" for name, why in built.failed.items()])
+    _print_paths(built.records)
+    if built.failed:
         sys.exit(1)
 
 
