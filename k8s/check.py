@@ -1,9 +1,9 @@
-"""`make k8s-check`: every tree of k8s/ is built, validated strictly, and looked over by checkov.
+"""`make k8s-check`: every tree of k8s/ is built, validated strictly, and looked over by checkov; build/k8s/report.md.
 
-A tree is a folder with a kustomization.yaml; new ones are found by themselves. Kinds of Kubernetes are held against its
-own schemas, others against k8s/schemas/<kind>.json, and pod templates inside of those are checked as the pods that they
-become.
-Knows YAML and the three tools. Knows nothing of Modelyard: tests/architecture/test_k8s.py does.
+New trees are found by themselves, and components are built as combinations.yaml puts them together. Kinds of
+Kubernetes are held against its own schemas, others against k8s/schemas/<kind>.json, and pod templates inside of those
+are checked as the pods that they become. Queries of the autoscalers are read by promtool.
+Knows YAML and the tools. Knows nothing of Modelyard: tests/architecture/test_k8s*.py do.
 """
 
 import copy
@@ -13,67 +13,41 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
+import report
 import yaml
 from jsonschema import Draft7Validator
+from queries import queries, unreadable
+from trees import HERE, OUT, build, combinations, combine, components, kubectl, pod_templates, trees
 
-HERE = Path(__file__).parent
-BUILT = HERE.parent / "build/k8s/built"
-OWN_GROUPS = ("apps", "autoscaling", "batch", "networking.k8s.io", "policy", "rbac.authorization.k8s.io", "v1")
-NO_KUBECTL = (
-    "kubectl is not installed: apt-get install kubernetes-client (Debian), or https://kubernetes.io/docs/tasks/tools"
+BUILT = OUT / "built"
+OWN_GROUPS = (
+    *("apps", "autoscaling", "batch", "networking.k8s.io", "policy", "rbac.authorization.k8s.io"),
+    *("scheduling.k8s.io", "v1"),
 )
-
-
-def trees() -> list[Path]:
-    """Folders that `kubectl apply -k` takes; components are parts of others."""
-    files = sorted(HERE.rglob("kustomization.yaml"))
-    return [
-        file.parent for file in files if yaml.safe_load(file.read_text(encoding="utf-8"))["kind"] == "Kustomization"
-    ]
-
-
-def build(tree: Path) -> list[dict[str, Any]]:
-    """The documents of a tree, as a cluster would get them.
-
-    Raises:
-        ValueError: kubectl cannot build it.
-    """
-    done = subprocess.run(["kubectl", "kustomize", str(tree)], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise ValueError(done.stderr.strip())
-    return list(yaml.safe_load_all(done.stdout))
+NO_KUBECTL = "kubectl is not installed: k8s/kubectl.sh build/k8s/bin gets it on Debian; else https://kubernetes.io/docs/tasks/tools"
 
 
 def pods(document: dict[str, Any]) -> list[dict[str, Any]]:
     """The pods that a document of a foreign kind asks for."""
     name, namespace = document["metadata"]["name"], document["metadata"].get("namespace", "default")
+    schema = _schema(document)
+    other = schema.get("notOfThePod", ()) if schema else ()
     return [
         {
             "apiVersion": "v1",
             "kind": "Pod",
-            "metadata": template.get("metadata", {})
+            "metadata": (template.get("metadata", {}) if template is not document else {})
             | {"name": f"{name}-{template['spec']['containers'][0]['name']}", "namespace": namespace},
-            "spec": template["spec"],
+            "spec": {field: value for field, value in template["spec"].items() if field not in other},
         }
-        for template in _templates(document)
+        for template in pod_templates(document)
     ]
-
-
-def _templates(node: Any) -> Iterator[dict[str, Any]]:
-    if isinstance(node, dict):
-        if "containers" in node.get("spec", {}):
-            yield node
-        else:
-            for value in node.values():
-                yield from _templates(value)
-    elif isinstance(node, list):
-        for value in node:
-            yield from _templates(value)
 
 
 def is_foreign(document: dict[str, Any]) -> bool:
@@ -101,12 +75,17 @@ def _own_errors(document: dict[str, Any]) -> list[str]:
     return []
 
 
+def _schema(document: dict[str, Any]) -> dict[str, Any] | None:
+    file = HERE / "schemas" / f"{document['kind'].lower()}.json"
+    found: dict[str, Any] | None = json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+    return found
+
+
 def _foreign_errors(document: dict[str, Any]) -> list[str]:
-    schema = HERE / "schemas" / f"{document['kind'].lower()}.json"
-    if not schema.exists():
-        return [f"no schema: write {schema.relative_to(HERE.parent)}"]
-    validator = Draft7Validator(json.loads(schema.read_text(encoding="utf-8")))
-    found = [f"{'.'.join(map(str, one.path))}: {one.message}" for one in validator.iter_errors(document)]
+    schema = _schema(document)
+    if schema is None:
+        return [f"no schema: write k8s/schemas/{document['kind'].lower()}.json"]
+    found = [f"{'.'.join(map(str, one.path))}: {one.message}" for one in Draft7Validator(schema).iter_errors(document)]
     return found + [f"pod {pod['metadata']['name']}: {one}" for pod in pods(document) for one in _own_errors(pod)]
 
 
@@ -120,54 +99,94 @@ def checkov() -> tuple[Counter[str], list[Failed]]:
                "--output", "json", "--skip-download", "--soft-fail"]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     results = json.loads(done.stdout)["results"]
-    passed = Counter(Path(one["file_path"]).stem.replace(".", "/") for one in results["passed_checks"])
-    failed = [
-        (Path(one["file_path"]).stem.replace(".", "/"), one["check_id"], one["resource"], one["check_name"])
-        for one in results["failed_checks"]
-    ]
+    passed = Counter(_tree_of(one) for one in results["passed_checks"])
+    failed = [(_tree_of(one), one["check_id"], one["resource"], one["check_name"]) for one in results["failed_checks"]]
     return passed, failed
 
 
-def sift(failed: list[Failed]) -> tuple[int, list[str]]:
-    """How many failures skipped-checks.yaml allows; what is wrong: the others, and allowances that nothing needs."""
-    skips = yaml.safe_load((HERE / "skipped-checks.yaml").read_text(encoding="utf-8"))
-    allowed = {(skip["check"], pattern) for skip in skips for pattern in skip["of"]}
-    unused, wrong = set(allowed), []
+def _tree_of(result: dict[str, Any]) -> str:
+    return Path(result["file_path"]).stem.replace(".", "/")
+
+
+def sift(failed: list[Failed]) -> tuple[Counter[str], list[str]]:
+    """How many failures skipped-checks.yaml allows, by check; what is wrong: the others, and allowances without use."""
+    allowed = {(skip["check"], pattern) for skip in report.skips() for pattern in skip["of"]}
+    unused, wrong, skipped = set(allowed), [], Counter[str]()
     for tree, check, resource, title in failed:
         matching = {one for one in allowed if one[0] == check and fnmatch(resource, one[1])}
         unused -= matching
+        skipped[check] += bool(matching)
         if not matching:
             wrong.append(f"{tree}: {check} {title}: {resource}")
-    return len(failed) - len(wrong), wrong + [
+    return skipped, wrong + [
         f"skipped-checks.yaml: {check} is skipped of {pattern}, and nothing there fails it"
         for check, pattern in sorted(unused)
     ]
 
 
-def main() -> int:
-    """0 where nothing is wrong."""
-    if not shutil.which("kubectl"):
-        print(NO_KUBECTL, file=sys.stderr)
-        return 1
+@dataclass
+class Looked:
+    """What came of the trees before checkov saw them."""
+
+    documents: dict[str, list[dict[str, Any]]]
+    queries: dict[str, str]
+    wrong: list[str]
+
+
+def look() -> Looked:
+    """Build and validate every tree, and write what checkov is to see."""
     shutil.rmtree(BUILT, ignore_errors=True)
     BUILT.mkdir(parents=True)
-    wrong: list[str] = []
-    kinds: dict[str, Counter[str]] = {}
-    for tree in trees():
-        name = str(tree.relative_to(HERE.parent))
-        documents = build(tree)
-        kinds[name] = Counter(document["kind"] for document in documents)
-        wrong += [f"{name}: {one}" for document in documents for one in errors(document)]
+    looked = Looked({}, {}, _unused_components())
+    for name, documents in _all_documents(looked.wrong):
+        looked.documents[name] = documents
+        looked.wrong += [f"{name}: {one}" for document in documents for one in errors(document)]
+        looked.queries |= {f"{name}: {where}": query for where, query in queries(documents).items()}
         known = [pod for one in documents for pod in (pods(one) if is_foreign(one) else [one])]
         BUILT.joinpath(f"{name.replace('/', '.')}.yaml").write_text(yaml.safe_dump_all(known), encoding="utf-8")
+    looked.wrong += unreadable(looked.queries, OUT / "queries.yaml")
+    return looked
+
+
+def _all_documents(wrong: list[str]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    for name, tree in trees().items():
+        try:
+            yield name, build(tree)
+        except ValueError as cause:
+            wrong.append(f"{name}: cannot be built: {cause}")
+    for name, parts in combinations().items():
+        try:
+            yield f"combination {name}", combine(OUT / "combinations" / name, parts["overlay"], parts["components"])
+        except ValueError as cause:
+            wrong.append(f"combination {name}: cannot be built: {cause}")
+
+
+def _unused_components() -> list[str]:
+    used = {part for parts in combinations().values() for part in parts["components"]}
+    used |= {
+        str((folder / part).resolve().relative_to(HERE))
+        for folder in trees().values()
+        for part in yaml.safe_load((folder / "kustomization.yaml").read_text(encoding="utf-8")).get("components", [])
+    }
+    return [
+        f"{name}: no tree and no combination has it, so nobody looks at it" for name in sorted(set(components()) - used)
+    ]
+
+
+def main() -> int:
+    """0 where nothing is wrong."""
+    if not kubectl():
+        print(NO_KUBECTL, file=sys.stderr)
+        return 1
+    looked = look()
     passed, failed = checkov()
     skipped, not_skipped = sift(failed)
-    wrong += not_skipped
-    for name, counted in kinds.items():
-        told = ", ".join(f"{number} {kind}" if number > 1 else kind for kind, number in counted.items())
-        print(f"{name}: {told}; {passed[name]} checks of checkov passed")
-    print(f"against Kubernetes {kubernetes_validate.latest_version()}, strictly; "
-          f"{skipped} failures of checkov skipped, for the reasons in skipped-checks.yaml")  # fmt: skip
+    wrong = looked.wrong + not_skipped
+    told = report.written(
+        OUT / "report.md",
+        report.Report(looked.documents, passed, skipped, len(looked.queries), wrong, str(kubectl())),
+    )
+    print(told)
     print("\n".join(wrong) or "nothing is wrong", file=sys.stderr if wrong else sys.stdout)
     return 1 if wrong else 0
 

@@ -1,13 +1,9 @@
-"""The manifests say what is: flags, variables, ports, paths, exit codes, images, users are those of code and images."""
+"""Manifests of batch jobs say what is: flags, variables, ports, paths, exit codes, images, users are the code's."""
 
 import json
 import re
-import shlex
-import shutil
 import subprocess
 import typing
-from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +12,15 @@ import yaml
 from dockerfile import read
 
 import modelyard
+from k8s import trees
 from scoring import commands
+from tests.architecture.manifests import NAMESPACE, ROOT, built, extras_of, needs_kubectl
 from tests.builders import png
 
-ROOT = Path(__file__).parents[2]
 K8S = ROOT / "k8s"
 BATCH = K8S / "batch"
-NAMESPACE = "modelyard"
 SCORE_FLAGS = typing.get_type_hints(commands._score)
-needs_kubectl = pytest.mark.skipif(not shutil.which("kubectl"), reason="kubectl is not installed")
-TREES = [
-    file.parent
-    for file in sorted(K8S.rglob("kustomization.yaml"))
-    if yaml.safe_load(file.read_text(encoding="utf-8"))["kind"] == "Kustomization"
-]
+TREES = [name for name in trees.trees() if name.startswith(("batch/", "model-volume", "namespace"))]
 JOBS = ("job/job.yaml", "cronjob/cronjob.yaml", "rayjob/rayjob.yaml")
 
 
@@ -38,27 +29,8 @@ def manifest(name: str) -> dict[str, Any]:
     return found
 
 
-@cache
-def built(tree: Path) -> list[dict[str, Any]]:
-    done = subprocess.run(["kubectl", "kustomize", str(tree)], capture_output=True, text=True, check=True)
-    return list(yaml.safe_load_all(done.stdout))
-
-
-def pod_templates(node: Any) -> Iterator[dict[str, Any]]:
-    """Everything with containers, however deep."""
-    if isinstance(node, dict):
-        if "containers" in node.get("spec", {}):
-            yield node
-        else:
-            for value in node.values():
-                yield from pod_templates(value)
-    elif isinstance(node, list):
-        for value in node:
-            yield from pod_templates(value)
-
-
 def containers(document: dict[str, Any]) -> list[dict[str, Any]]:
-    return [one for template in pod_templates(document) for one in template["spec"]["containers"]]
+    return [one for template in trees.pod_templates(document) for one in template["spec"]["containers"]]
 
 
 def variables() -> dict[str, str]:
@@ -117,7 +89,7 @@ def test_the_port_of_metrics_is_the_same_wherever_it_is_named(name: str) -> None
     document = manifest(name)
     arguments = words(document)
     port = int(arguments[arguments.index("--metrics-port") + 1])
-    template = next(pod_templates(document["spec"].get("rayClusterSpec", document)))
+    template = next(trees.pod_templates(document["spec"].get("rayClusterSpec", document)))
     ports = template["spec"]["containers"][0]["ports"]
     assert port in [one["containerPort"] for one in ports if "metrics" in one["name"]]
     assert template["metadata"]["annotations"]["prometheus.io/port"] == str(port)
@@ -170,42 +142,29 @@ def test_every_variable_is_used_or_one_of_the_stores_own() -> None:
     assert {name for name in comments if name != "AWS_SECRET_ACCESS_KEY" and f"`{name}`" not in page} == set()
 
 
-def builds() -> dict[str, str]:
-    """Image -> extras, from the lines of Dockerfiles that say how to build them."""
-    found = {}
-    for file in (ROOT / "docker").glob("Dockerfile.*"):
-        text = file.read_text(encoding="utf-8")
-        default = re.search(r"^ARG EXTRAS=(\S+)$|'\.\[([\w,-]+)\]'", text, re.MULTILINE)
-        assert default, file
-        for line in re.findall(r"^#\s+(docker build .+) \.$", text, re.MULTILINE):
-            parts = shlex.split(line)
-            extras = [part.removeprefix("EXTRAS=") for part in parts if part.startswith("EXTRAS=")]
-            found[parts[parts.index("-t") + 1]] = extras[0] if extras else default[1] or default[2]
-    return found
-
-
 @needs_kubectl
-@pytest.mark.parametrize("tree", TREES, ids=lambda tree: str(tree.relative_to(K8S)))
-def test_every_image_is_one_that_a_dockerfile_says_how_to_build(tree: Path) -> None:
+@pytest.mark.parametrize("tree", TREES)
+def test_every_image_is_one_that_a_dockerfile_says_how_to_build(tree: str) -> None:
     pyproject = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     version = re.search(r'^version = "(.+)"$', pyproject, re.MULTILINE)
     assert version
     for document in built(tree):
         for container in containers(document):
-            extras = builds()[container["image"]].split(",")
+            extras = extras_of(container["image"])
+            assert extras, container["image"]
             assert container["image"].partition(":")[2].startswith(version[1])
             assert ("scoring-ray" in extras) == (document["kind"] == "RayJob")
-            assert ("gpu" in extras) == ("-gpu" in tree.name)
+            assert ("gpu" in extras) == ("-gpu" in tree)
             known = set(re.findall(r"^([\w-]+) = \[", pyproject, re.MULTILINE))
             assert set(extras) <= known
 
 
 @needs_kubectl
-@pytest.mark.parametrize("tree", TREES, ids=lambda tree: str(tree.relative_to(K8S)))
-def test_every_pod_is_the_images_user_and_may_nothing(tree: Path) -> None:
+@pytest.mark.parametrize("tree", TREES)
+def test_every_pod_is_the_images_user_and_may_nothing(tree: str) -> None:
     last = read(ROOT / "docker/Dockerfile.scoring")[-1]
     user, group = map(int, last.other["USER"].split(":"))
-    for template in (one for document in built(tree) for one in pod_templates(document)):
+    for template in (one for document in built(tree) for one in trees.pod_templates(document)):
         spec = template["spec"]
         context = spec["securityContext"]
         assert (context["runAsUser"], context["runAsGroup"], context["runAsNonRoot"]) == (user, group, True)
@@ -225,7 +184,7 @@ def test_models_lie_where_score_is_told_and_cannot_be_written() -> None:
     root = next(iter(Path(variables()["SCORE_BUNDLE"]).parents[:-1]))
     claim = yaml.safe_load((K8S / "model-volume/claim.yaml").read_text(encoding="utf-8"))["metadata"]["name"]
     for name in JOBS:
-        for template in pod_templates(manifest(name)):
+        for template in trees.pod_templates(manifest(name)):
             if template["spec"]["containers"][0]["name"] == "ray-job-submitter":
                 continue  # hands the job in, and never opens a bundle
             (mount,) = [one for one in template["spec"]["containers"][0]["volumeMounts"] if one["name"] == "models"]
@@ -235,14 +194,14 @@ def test_models_lie_where_score_is_told_and_cannot_be_written() -> None:
 
 
 @needs_kubectl
-@pytest.mark.parametrize("tree", TREES, ids=lambda tree: str(tree.relative_to(K8S)))
-def test_everything_is_in_one_namespace_and_every_reference_leads_somewhere(tree: Path) -> None:
+@pytest.mark.parametrize("tree", TREES)
+def test_everything_is_in_one_namespace_and_every_reference_leads_somewhere(tree: str) -> None:
     documents = built(tree)
     names = {(one["kind"], one["metadata"]["name"]) for one in documents}
     placed = {one["metadata"].get("namespace") for one in documents if one["kind"] != "Namespace"}
     assert placed <= {NAMESPACE}
     assert {name for kind, name in names if kind == "Namespace"} <= {NAMESPACE}
-    templates = [template for document in documents for template in pod_templates(document)]
+    templates = [template for document in documents for template in trees.pod_templates(document)]
     for template in templates:
         account = template["spec"].get("serviceAccountName")
         assert account is None or ("ServiceAccount", account) in names
@@ -257,8 +216,8 @@ def test_everything_is_in_one_namespace_and_every_reference_leads_somewhere(tree
 
 
 @needs_kubectl
-@pytest.mark.parametrize("tree", [BATCH / "job-gpu", BATCH / "rayjob-gpu"], ids=lambda tree: tree.name)
-def test_on_a_gpu_every_pod_that_opens_a_bundle_has_one_and_is_told_so(tree: Path) -> None:
+@pytest.mark.parametrize("tree", ["batch/job-gpu", "batch/rayjob-gpu"])
+def test_on_a_gpu_every_pod_that_opens_a_bundle_has_one_and_is_told_so(tree: str) -> None:
     documents = built(tree)
     (settings,) = [
         one for one in documents if one["kind"] == "ConfigMap" and one["metadata"]["name"] == "modelyard-score"
@@ -267,7 +226,10 @@ def test_on_a_gpu_every_pod_that_opens_a_bundle_has_one_and_is_told_so(tree: Pat
     assert set(variables()) == set(settings["data"])
     assert {"cpu", "cuda"} == set(typing.get_args(SCORE_FLAGS["device"]))
     opening = [
-        one for document in documents for one in pod_templates(document) if "envFrom" in one["spec"]["containers"][0]
+        one
+        for document in documents
+        for one in trees.pod_templates(document)
+        if "envFrom" in one["spec"]["containers"][0]
     ]
     assert opening
     for template in opening:
@@ -276,20 +238,20 @@ def test_on_a_gpu_every_pod_that_opens_a_bundle_has_one_and_is_told_so(tree: Pat
 
 
 @needs_kubectl
-@pytest.mark.parametrize("tree", [BATCH / "rayjob", BATCH / "rayjob-gpu"], ids=lambda tree: tree.name)
-def test_an_actor_fits_into_a_worker(tree: Path) -> None:
+@pytest.mark.parametrize("tree", ["batch/rayjob", "batch/rayjob-gpu"])
+def test_an_actor_fits_into_a_worker(tree: str) -> None:
     (job,) = [one for one in built(tree) if one["kind"] == "RayJob"]
     arguments = words(job)
     cpus = arguments[arguments.index("--workers") + 1]
     (group,) = job["spec"]["rayClusterSpec"]["workerGroupSpecs"]
     assert group["template"]["spec"]["containers"][0]["resources"]["limits"]["cpu"] == cpus
     head = job["spec"]["rayClusterSpec"]["headGroupSpec"]
-    assert head["rayStartParams"]["num-cpus"] == (cpus if "gpu" in tree.name else "0")
+    assert head["rayStartParams"]["num-cpus"] == (cpus if "gpu" in tree else "0")
 
 
 @needs_kubectl
 def test_the_entrypoint_of_the_ray_job_is_the_script_that_its_head_finds() -> None:
-    documents = built(BATCH / "rayjob")
+    documents = built("batch/rayjob")
     (job,) = [one for one in documents if one["kind"] == "RayJob"]
     shell, path = job["spec"]["entrypoint"].split()  # plain words: submitters quote them
     spec = job["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]
