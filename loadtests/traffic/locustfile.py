@@ -27,6 +27,7 @@ from loadtests.traffic.users import (
     ClassifyUser,
     DetectUser,
     GrpcUser,
+    MixedUser,
     OipUser,
     OpenAiUser,
     SegmentUser,
@@ -41,6 +42,7 @@ __all__ = [
     "ClassifyUser",
     "DetectUser",
     "GrpcUser",
+    "MixedUser",
     "OipUser",
     "OpenAiUser",
     "Overload",
@@ -94,7 +96,8 @@ def begin(environment: Any, **_: Any) -> None:
     log.info("%s", traffic.told())
     for name, weight in traffic.weights.items():
         USERS[name].weight = weight
-    picked = [user for user in environment.user_classes if user.family in traffic.weights]
+    named = {user for user in environment.user_classes if user.__name__ in (environment.parsed_options.user_classes or ())}
+    picked = [user for user in environment.user_classes if user.family in traffic.weights or user in named]
     if not picked:
         log.error("none of the users that were named asks a family that is driven")
         sys.exit(CANNOT_RUN)
