@@ -3,10 +3,11 @@
 Knows Prometheus' text and a ledger. Knows nothing of Locust.
 """
 
-import csv
+import json
 import time
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -61,7 +62,7 @@ def apart(before: Counts, after: Counts, ledger: Ledger) -> int:
     return sum(abs(theirs.get(key, 0) - mine.get(key, 0)) for key in mine.keys() | theirs.keys())
 
 
-def locust_total(stats_csv: Path) -> int:
+def locust_total(stats_json: Path) -> int:
     """Requests that Locust's own table holds, over all its rows."""
-    with stats_csv.open(encoding="utf-8", newline="") as file:
-        return sum(int(row["Request Count"]) for row in csv.DictReader(file) if row["Name"] == "Aggregated")
+    rows: list[dict[str, Any]] = json.loads(stats_json.read_text(encoding="utf-8"))
+    return sum(row["num_requests"] for row in rows)

@@ -53,6 +53,8 @@ class Series:
     """Answers by status; requests without an answer are not among them."""
     times: Times = field(default_factory=Times)
     """Of good answers, from when the request was due."""
+    from_sent: Times = field(default_factory=Times)
+    """The same from when it was sent: what a deadline bounds."""
     sheds: Times = field(default_factory=Times)
     """Of refusals."""
     late: int = 0
@@ -98,6 +100,7 @@ class Ledger:
         self.ended[int(came)] += 1
         if outcome == "good":
             one.times.add(took_ms)
+            one.from_sent.add((came - sent) * 1e3)
             one.late += timeout_ms is not None and (came - sent) * 1e3 > timeout_ms
             self.good[int(came)] += 1
             return
@@ -114,6 +117,7 @@ class Ledger:
             mine.outcomes += series.outcomes
             mine.codes += series.codes
             mine.times.buckets += series.times.buckets
+            mine.from_sent.buckets += series.from_sent.buckets
             mine.sheds.buckets += series.sheds.buckets
             mine.late += series.late
             for outcome, examples in series.examples.items():
@@ -154,6 +158,7 @@ class Ledger:
                     "outcomes": dict(one.outcomes),
                     "codes": _texts(one.codes),
                     "times": _texts(one.times.buckets),
+                    "from_sent": _texts(one.from_sent.buckets),
                     "sheds": _texts(one.sheds.buckets),
                     "late": one.late,
                     "examples": one.examples,
@@ -177,6 +182,7 @@ class Ledger:
                 Counter(one["outcomes"]),
                 _numbers(one["codes"]),
                 Times(_numbers(one["times"])),
+                Times(_numbers(one["from_sent"])),
                 Times(_numbers(one["sheds"])),
                 one["late"],
                 one["examples"],

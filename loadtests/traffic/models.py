@@ -1,4 +1,4 @@
-"""`python -m loadtests.traffic.models build/loadtest`: a small model of every family, each made once, in under two minutes.
+"""`python -m loadtests.traffic.models build/loadtest`: a small model of every family, each made once.
 
 They went through training and export like any other, so they are proven and hold golden samples; but they learn for one
 epoch from a few generated samples, so what they say means nothing. Knows training and export. Knows nothing of servers.
@@ -149,7 +149,14 @@ def make_models(out: tyro.conf.Positional[Path], /) -> int:
             print(f"{name}: made after {time.perf_counter() - start:.0f} s", file=sys.stderr)
     if not versions(repository, EMBEDDER):
         with tempfile.TemporaryDirectory() as folder:
-            import_hf(write_encoder(Path(folder) / "encoder"), "sentence-embedding", repository, EMBEDDER, max_batch_size=MAX_BATCH, devices=())
+            import_hf(
+                write_encoder(Path(folder) / "encoder"),
+                "sentence-embedding",
+                repository,
+                EMBEDDER,
+                max_batch_size=MAX_BATCH,
+                devices=(),
+            )
         print(f"{EMBEDDER}: made after {time.perf_counter() - start:.0f} s", file=sys.stderr)
     return 0
 

@@ -58,7 +58,7 @@ PROFILES: dict[str, Profile] = {
     "steady": Profile((flat(30, 0.5),)),
     "ramp": Profile((Stage(30, 0.1, 0.8), flat(5, 0.8))),
     "spike": Profile((flat(10, 0.3), flat(10, 1.5), flat(20, 0.3))),
-    "overload": Profile((flat(25, 2.0),)),
+    "overload": Profile((flat(25, 2.5),)),
     "soak": Profile((flat(60, 0.6),)),
 }
 """Name -> its course. `step` is made of --steps."""

@@ -80,7 +80,7 @@ class Spike(_Profiled):
 
 
 class Overload(_Profiled):
-    """Twice the rate."""
+    """Two and a half times the rate."""
 
     abstract = False
     name = "overload"

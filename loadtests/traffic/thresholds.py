@@ -1,4 +1,4 @@
-"""What is demanded of a run, from a file that is read strictly: a name nobody knows is an error, not a demand that holds.
+"""What is demanded of a run, from a file that is read strictly: a name nobody knows is an error, not a demand met.
 
     steady:              # a shape
       all: {wrong: 0}    # of everything together
@@ -49,6 +49,9 @@ class Demands(BaseModel):
     """Good answers a second, over those of the same run at full speed: at least."""
     late_share: float | None = Field(default=None, ge=0, le=1)
     """At most such a share of good answers came after the deadline that went with the request."""
+    p99_over_deadline: float | None = Field(default=None, gt=0)
+    """Of good answers from when they were sent, over that deadline: at most. The service drops what is late before it
+    computes; a batch that has begun is finished."""
     p50_ms: float | None = Field(default=None, gt=0)
     """Of good answers, at most."""
     p95_ms: float | None = Field(default=None, gt=0)
