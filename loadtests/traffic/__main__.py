@@ -1,6 +1,7 @@
 """`python -m loadtests.traffic` (`make loadtest`): models, a server of one's own, every shape, and the judgement.
 
-Exit code 0: every demand is met; 1: one is not; 2: the test could not be run. Knows all of this package but Locust itself.
+Exit code 0: every demand is met; 1: one is not; 2: the test could not be run. Knows all of this package but what Locust
+loads.
 """
 
 import os
@@ -23,7 +24,7 @@ from loadtests.traffic.ledger import Ledger
 from loadtests.traffic.measures import family_measures, rate, recovery_s
 from loadtests.traffic.profiles import PROFILES
 from loadtests.traffic.report import ShapeRun, Summary, as_markdown, shown, write_summary
-from loadtests.traffic.run_locust import Ran, on_cpus, run_locust
+from loadtests.traffic.run_locust import Ran, on_cpus, run_locust, show_page
 from loadtests.traffic.thresholds import DEFAULT, ShapeDemands, judge_shape, read_thresholds
 
 NOT_MET, CANNOT_RUN = 1, 2
@@ -64,6 +65,8 @@ class Options:
     """Its key."""
     tls_ca: str = ""
     """PEM file of who signed its certificate."""
+    page: bool = False
+    """Locust's page on port 8089 in place of all shapes: choose there, look on, and stop it with Ctrl-C."""
     flags: tuple[str, ...] = ()
     """More flags for one's own server."""
     locust: tuple[str, ...] = field(default=())
@@ -87,12 +90,16 @@ def loadtest(options: Options) -> int:
     """Everything, in turn."""
     start = time.perf_counter()
     demands = read_thresholds(options.thresholds)
+    if options.host and options.models is None:
+        raise TrafficError("--host needs --models: the bundles that it serves, for their golden answers")
     strangers = [shape for shape in options.shapes if shape not in PROFILES]
     if strangers:
         raise TrafficError(f"--shapes: '{strangers[0]}' is no shape; there are {', '.join(PROFILES)}")
     options.out.mkdir(parents=True, exist_ok=True)
     models = options.models or _made(options)
     with _target(options, models) as target:
+        if options.page:
+            return show_page(target.options | {"rate": options.rate or None, "web-port": 8089})
         capacity = options.rate or _full_speed(options, target)
         runs: list[ShapeRun] = []
         calm: Ledger | None = None
@@ -100,6 +107,8 @@ def loadtest(options: Options) -> int:
             ran, one = _shape(options, target, shape, capacity, calm, demands.get(shape, ShapeDemands()))
             calm = calm or ran.ledger
             runs.append(one)
+    for shape in sorted(demands.keys() - {one.shape for one in runs}):
+        print(f"not run, so not judged: {shape}", file=sys.stderr)
     machine = f"{os.cpu_count()} processors, {platform.machine()}, load average {os.getloadavg()[1]:.1f}"
     took_s = time.perf_counter() - start
     summary = Summary(machine, target.told, capacity, options.deadline_ms, str(options.thresholds), took_s, runs)
@@ -133,7 +142,7 @@ def _target(options: Options, models: Path) -> Iterator[Target]:
         server = start_service(models, "--grpc-port", str(grpc_port), *options.flags)
     with ready(server):
         url = f"http://127.0.0.1:{server.port}"
-        told = f"`modelyard serve {' '.join(options.flags)}` on {len(theirs)} of {len(cpus)} processors".replace(
+        told = f"`{' '.join(['modelyard serve', *options.flags])}` on {len(theirs)} of {len(cpus)} processors".replace(
             " `", "`"
         )
         locust = common | {"host": url, "grpc-host": f"127.0.0.1:{grpc_port}"}

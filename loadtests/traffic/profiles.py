@@ -82,3 +82,8 @@ def parse_steps(text: str) -> list[float]:
     if not shares or not all(0 < share < float("inf") for share in shares):
         raise TrafficError(f"--steps {text!r}: give positive numbers with commas between, such as {DEFAULT_STEPS}")
     return shares
+
+
+def num_users(rate: float, rate_per_user: float) -> int:
+    """So many make a rate; at least one."""
+    return max(1, round(rate / rate_per_user))

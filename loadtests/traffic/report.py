@@ -59,8 +59,9 @@ def as_markdown(summary: Summary) -> str:
     passed = "passed" if summary.holds else "NOT PASSED"
     parts = [
         f"# Load test: {passed}\n",
-        f"{summary.service}, on {summary.machine}; {summary.took_s:.0f} s. At full speed {_number(summary.capacity_per_second)} "
-        f"good answers/s; every request carried a deadline of {summary.deadline_ms:g} ms; thresholds: `{summary.thresholds}`.\n",
+        f"{summary.service}, on {summary.machine}; {summary.took_s:.0f} s. At full speed "
+        f"{_number(summary.capacity_per_second)} good answers/s; every request carried a deadline of "
+        f"{summary.deadline_ms:g} ms; thresholds: `{summary.thresholds}`.\n",
         _table(
             [
                 "shape",

@@ -46,24 +46,34 @@ def run_locust(
         TrafficError: it could not be run; what it said is in the message.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    ledger = folder / "ledger.json"
+    ledger, output = folder / "ledger.json", folder / "output.txt"
     ledger.unlink(missing_ok=True)
-    files = {
-        "csv": folder / "locust",
-        "html": folder / "report.html",
-        "json-file": folder / "locust.json",
-        "ledger": ledger,
-    }
-    fixed = ["--headless", "--only-summary", "--stop-timeout", str(STOP_TIMEOUT_S)]
-    given = [word for name, value in (files | dict(options)).items() for word in _words(name, value)]
-    command = [sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), *fixed, *given, *users]
-    output = folder / "output.txt"
+    files = {"csv": "locust", "html": "report.html", "json-file": "locust", "ledger": ledger.name}
+    fixed: dict[str, object] = {name: (folder / file).resolve() for name, file in files.items()}
+    fixed |= {"headless": True, "only-summary": True}
     with output.open("wb") as file, on_cpus(cpus):
-        done = subprocess.run(command, cwd=ROOT, stdout=file, stderr=subprocess.STDOUT, check=False)
+        done = subprocess.run(
+            command(fixed | dict(options), users), cwd=ROOT, stdout=file, stderr=subprocess.STDOUT, check=False
+        )
     if done.returncode not in (0, FAILED_REQUESTS) or not ledger.is_file():
         said = output.read_text(encoding="utf-8", errors="replace")
         raise TrafficError(f"Locust ended with {done.returncode}:\n{said[-4000:]}")
     return Ran(folder, Ledger.from_plain(json.loads(ledger.read_text(encoding="utf-8"))))
+
+
+def show_page(options: Mapping[str, object]) -> int:
+    """Locust with its page in the browser, until it is stopped; its exit code."""
+    return subprocess.run(command(options), cwd=ROOT, check=False).returncode
+
+
+def command(options: Mapping[str, object], users: Iterable[str] = ()) -> list[str]:
+    """Locust's command line."""
+    given = [
+        word
+        for name, value in ({"stop-timeout": STOP_TIMEOUT_S} | dict(options)).items()
+        for word in _words(name, value)
+    ]
+    return [sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), *given, *users]
 
 
 @contextmanager
