@@ -176,10 +176,11 @@ def _shape(
         "rate-per-user": f"{capacity * highest / USERS_A_RATE:.4f}",
         "stretch": options.stretch,
     }
-    before = scrape(target.url + "/metrics", options.api_key)
+    figures = (target.url + "/metrics", options.api_key, options.tls_ca or None)
+    before = scrape(*figures)
     with _watched(target.server) as rss_bytes:
         ran = run_locust(options.out / shape, target.options | more, cpus=target.cpus)
-    after = scrape(target.url + "/metrics", options.api_key)
+    after = scrape(*figures)
     ledger = ran.ledger
     whole = family_measures(ledger.whole, calm.whole if calm else ledger.whole)
     whole |= {

@@ -1,8 +1,8 @@
 """Golden samples as requests of /v1 in every form of body, each with a check against the checkpoint's own answer.
 
 Answers are held to what export proved of the artefact that answers: the task's own `agree`, at the artefact's
-tolerance, with the options that the golden answers were made with. Knows bundles and endpoints. Knows nothing of
-servers.
+tolerance, with the options that the golden answers were made with; and every score besides. Knows bundles and
+endpoints. Knows nothing of servers.
 """
 
 import base64
@@ -17,7 +17,7 @@ from bundle.golden import Golden
 from bundle.store import Bundle
 from bundle.tasks import TASKS
 from bundle.tasks.sentence_embedding import SentenceEmbedding
-from loadtests.golden import golden_path
+from loadtests.golden import golden_path, other_scores
 from loadtests.traffic.case import Answer, Case, Check
 from loadtests.traffic.families import JSON, MULTIPART, RAW
 from serving.endpoints import ENDPOINTS
@@ -152,7 +152,7 @@ def differs(
 ) -> str | None:
     """The first answer that is not what was expected, with both."""
     for i, (wanted, given) in enumerate(zip(expected, got, strict=True)):
-        problem = agree(wanted, given, atol)
+        problem = agree(wanted, given, atol) or other_scores(wanted, given, atol)
         if problem:
             return f"{name}, input {i + 1} of {len(expected)}: {problem}"
     return None

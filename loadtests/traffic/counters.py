@@ -4,6 +4,7 @@ Knows Prometheus' text and a ledger. Knows nothing of Locust.
 """
 
 import json
+import ssl
 import time
 import urllib.request
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from loadtests.traffic.families import TrafficError
 from loadtests.traffic.ledger import Ledger
 
 NAME = "modelyard_requests_total"
@@ -20,16 +22,21 @@ Counts = dict[tuple[str, int], int]
 """(route, status) -> requests."""
 
 
-def scrape(url: str, api_key: str | None = None) -> Counts:
+def scrape(url: str, api_key: str = "", tls_ca: str | None = None) -> Counts:
     """The counters of a server now.
 
     Raises:
-        OSError: it does not answer.
+        TrafficError: it does not answer, or not with figures.
     """
     time.sleep(SETTLE_S)
     headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-    with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=30) as answer:  # noqa: S310
-        return parse(answer.read().decode())
+    asked = urllib.request.Request(url, headers=headers)  # noqa: S310 - whoever starts a load test says where
+    trusted = ssl.create_default_context(cafile=tls_ca) if url.startswith("https") else None
+    try:
+        with urllib.request.urlopen(asked, timeout=30, context=trusted) as answer:  # noqa: S310
+            return parse(answer.read().decode())
+    except (OSError, ValueError) as cause:
+        raise TrafficError(f"{url} does not answer with figures: {cause}") from None
 
 
 def parse(text: str) -> Counts:

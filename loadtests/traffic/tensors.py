@@ -4,16 +4,17 @@ Sent are the input rows that training recorded, so nothing is decoded on the way
 held to the checkpoint's by the task's own `differences`. Knows the protocol and bundles. Knows nothing of servers.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 import numpy as np
+from google.protobuf.message import DecodeError
 
 from bundle.errors import BadInput
 from bundle.golden import Golden
 from bundle.manifest import Manifest
-from bundle.tensors import Array, Tensors, TensorSpec
+from bundle.tensors import Tensors, TensorSpec
 from loadtests.traffic.bodies import Proven
 from loadtests.traffic.case import Answer, Case, Check
 from loadtests.traffic.families import JSON
@@ -24,6 +25,8 @@ from serving.oip.request import HEADER
 
 METHOD = f"/{INFERENCE}/ModelInfer"
 GRPC_ROUTE = "grpc:ModelInfer"
+Reader = Callable[[Answer], tuple[str, Tensors]]
+"""An answer -> (model, outputs by name, each with its batch)."""
 MAX_JSON_VALUES = 50_000
 """Larger samples are not asked for as JSON: nobody does, and the generator would be busy reading numbers."""
 
@@ -90,14 +93,14 @@ def _raw(spec: TensorSpec, rows: Tensors) -> bytes:
     return np.asarray(rows[spec.name], wire, order="C").tobytes()
 
 
-def outputs_check(model: Proven, sample: Golden, read: "Reader | None" = None) -> Check:
+def outputs_check(model: Proven, sample: Golden, read: Reader | None = None) -> Check:
     """Whether the outputs are the checkpoint's for this sample."""
     task, name, atol = model.task, model.name, model.atol
 
     def problem(answer: Answer) -> str | None:
         try:
             got_name, outputs = (read or read_rest)(answer)
-        except (BadInput, KeyError, ValueError, msgspec.MsgspecError) as cause:
+        except (BadInput, DecodeError, TypeError, ValueError, msgspec.MsgspecError) as cause:
             return f"not an answer of the protocol: {type(cause).__name__}: {cause}: {answer.body[:200]!r}"
         shapes = {key: (1, *array.shape) for key, array in sample.outputs.items()}
         given = {key: array.shape for key, array in outputs.items()}
@@ -112,31 +115,32 @@ def outputs_check(model: Proven, sample: Golden, read: "Reader | None" = None) -
     return problem
 
 
-Reader = Any
-"""An answer -> (model, outputs by name, each with its batch)."""
+class _Output(msgspec.Struct):
+    name: str
+    datatype: str
+    shape: list[int]
+    data: Any = None
+    parameters: dict[str, Any] = {}
+
+
+class _Outputs(msgspec.Struct):
+    model_name: str
+    outputs: list[_Output]
 
 
 def read_rest(answer: Answer) -> tuple[str, Tensors]:
     """An answer over REST, its outputs in JSON or behind it."""
     size = int(answer.headers.get(HEADER.lower(), len(answer.body)))
-    told: dict[str, Any] = msgspec.json.decode(answer.body[:size])
-    return told["model_name"], _tensors(told["outputs"], memoryview(answer.body)[size:])
-
-
-def _tensors(described: list[dict[str, Any]], binary: memoryview) -> Tensors:
+    told, binary = msgspec.json.decode(answer.body[:size], type=_Outputs), memoryview(answer.body)[size:]
     outputs: Tensors = {}
-    for one in described:
-        length = one.get("parameters", {}).get("binary_data_size")
+    for one in told.outputs:
+        datatype, length = datatype_of(one.datatype), one.parameters.get("binary_data_size")
         if length is None:
-            outputs[one["name"]] = _from_json(one)
+            outputs[one.name] = np.array(one.data, datatype.wire).reshape(one.shape)
         else:
-            outputs[one["name"]] = array_from_bytes(datatype_of(one["datatype"]), one["shape"], binary[:length])
+            outputs[one.name] = array_from_bytes(datatype, one.shape, binary[:length])
             binary = binary[length:]
-    return outputs
-
-
-def _from_json(one: Mapping[str, Any]) -> Array:
-    return np.array(one["data"], datatype_of(one["datatype"]).wire).reshape(one["shape"])
+    return told.model_name, outputs
 
 
 def read_message(answer: Answer) -> tuple[str, Tensors]:
