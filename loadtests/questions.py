@@ -12,9 +12,9 @@ import msgspec
 import numpy as np
 
 from bundle.store import Bundle, newest, open_bundle
-from bundle.tasks.classification import Classification
 from bundle.tensors import Tensors
 from loadtests.client import Check, Request, post
+from loadtests.golden import other_scores
 from loadtests.wrk import Target
 from runtime.predictor import Predictor, load_predictor
 from serving.endpoints import ENDPOINTS
@@ -117,17 +117,6 @@ def check(predictor: Predictor, raw: bytes, rounding: float = ROUNDING) -> Check
         if got.model != manifest.name or len(got.predictions) != 1:
             return f"{len(got.predictions)} answers of '{got.model}', expected one of '{manifest.name}'"
         prediction = got.predictions[0]
-        return predictor.task.agree(expected, prediction, rounding) or _other_scores(expected, prediction, rounding)
+        return predictor.task.agree(expected, prediction, rounding) or other_scores(expected, prediction, rounding)
 
     return problem
-
-
-def _other_scores(expected: Any, got: Any, rounding: float) -> str | None:
-    """Labels agree where the best one does; under load every listed score has to be the same, too."""
-    if not isinstance(expected, Classification):
-        return None
-    pairs = zip(expected.top_k, got.top_k, strict=False)
-    apart = max((abs(one.score - other.score) for one, other in pairs), default=0.0)
-    if apart <= rounding and len(expected.top_k) == len(got.top_k):
-        return None
-    return f"scores are {apart:.3g} apart, {len(expected.top_k)} expected and {len(got.top_k)} got"
