@@ -1,6 +1,6 @@
 """A simulated cluster: requests are spread over pods that start, fail, roll over and are scaled; event by event.
 
-A heap of events and a loop: simpy would be one more dependency and, with a process a request, several times slower
+A heap of events and a loop: simpy would be one more dependency and, with a process a request, twice as slow
 (docs/adr/0024). Everything is drawn from one seed. Knows pods and time. Knows nothing of objectives.
 """
 

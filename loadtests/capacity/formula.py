@@ -1,0 +1,203 @@
+"""From what one pod was measured to do to the number of pods for N requests a second; every step can be read.
+
+    pods = ceil(N / (rate of a pod within the limit * target utilisation)) + spare
+
+docs/capacity.md explains it, and holds it against the simulation. Knows measured figures and arithmetic. Knows nothing
+of how they were measured.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from bundle.errors import BadInput
+from loadtests.capacity.figures import Model
+from loadtests.capacity.theory import busy_within
+
+SYNC_S = 15.0
+SCRAPE_S = 15.0
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is asked of the cluster."""
+
+    rps: float
+    """Requests a second at the peak that pods are planned for, averaged over a second."""
+    p99_ms: float | None = None
+    """Limit; left out: the one that the model was measured with."""
+    balance: Literal["random", "least"] = "random"
+    """How requests find a pod: a Service picks at random, a proxy may pick the pod with the fewest in flight."""
+    burst: float = 1.0
+    """Variance over mean of arrivals within a second or less; 1: independent clients (Poisson)."""
+    growth_per_minute: float = 0.0
+    """How fast the load may grow beyond `rps` while an HPA follows, as a share of `rps`; 0: `rps` is the most that comes."""
+    start_s: float = 30.0
+    """From the moment at which a pod is asked for until it answers."""
+    lost_pods: int = 1
+    """Pods that may be gone at once."""
+    zones: int = 1
+    """Zones that pods are spread over evenly; with 2 or more, one of them may be gone."""
+    rollout_unavailable: int = 0
+    """The Deployment's maxUnavailable, in pods."""
+
+    def __post_init__(self) -> None:
+        for name, least in (("rps", 0), ("burst", 1), ("growth_per_minute", 0), ("start_s", 0), ("lost_pods", 0)):
+            value = getattr(self, name)
+            if not math.isfinite(value) or value < least or (name == "rps" and not value):
+                wanted = "more than 0" if name == "rps" else f"{least} or more"
+                raise BadInput(f"--{name.replace('_', '-')} is {value:g}; expected {wanted}")
+        if self.p99_ms is not None and not (math.isfinite(self.p99_ms) and self.p99_ms > 0):
+            raise BadInput(f"--p99-ms is {self.p99_ms:g}; expected more than 0")
+        if self.zones < 1 or self.rollout_unavailable < 0:
+            raise BadInput(
+                f"--zones is {self.zones} and --rollout-unavailable {self.rollout_unavailable}; expected at least 1 and 0"
+            )
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The answer, with what it was made of."""
+
+    model: Model
+    wanted: Wanted
+    limit_ms: float
+    pod_rate: float
+    """Of one pod within the limit, in a cluster that spreads requests as wanted."""
+    utilisation: float
+    """How much of that is used at `rps`."""
+    working: int
+    spare: int
+    steps: tuple[str, ...]
+    """The calculation, line by line."""
+
+    @property
+    def pods(self) -> int:
+        """All."""
+        return self.working + self.spare
+
+    @property
+    def delay_s(self) -> float:
+        """From more load to a pod that takes it, at worst."""
+        return SCRAPE_S + SYNC_S + self.wanted.start_s
+
+    @property
+    def in_flight_target(self) -> float:
+        """Requests in flight on a pod that does what was planned of it (Little's law), at least a tenth."""
+        rate = self.wanted.rps / self.working
+        return max(0.1, round(rate * self._mean_s(rate), 1))
+
+    @property
+    def queue_target(self) -> float:
+        """Of these, those that wait."""
+        rate = self.wanted.rps / self.working
+        return max(0.1, round(rate * max(0.0, self._mean_s(rate) - self.model.alone_ms / 1e3), 1))
+
+    def _mean_s(self, rate: float) -> float:
+        """Time in the pod at a rate: the median that was measured there."""
+        return median_ms(self.model, rate) / 1e3
+
+
+def plan(model: Model, wanted: Wanted) -> Plan:
+    """Calculate.
+
+    Raises:
+        BadInput: one pod does not hold the limit at any rate that was measured.
+    """
+    limit_ms = wanted.p99_ms or model.limit_ms
+    single = _single(model, limit_ms)
+    burst = _burst(model, wanted, limit_ms)
+    delay_s = SCRAPE_S + SYNC_S + wanted.start_s
+    growth = 1 / (1 + wanted.growth_per_minute * delay_s / 60)
+    utilisation = burst * growth
+    pod_rate, working = _in_a_cluster(model, wanted, limit_ms, single, utilisation)
+    spare = _spare(wanted, working)
+    steps = (
+        f"one pod of '{model.name}' answers {single:.4g} requests/s with p99 within {limit_ms:g} ms "
+        f"(measured; at most {model.saturated_per_second:.4g}/s, one alone takes {model.alone_ms:.3g} ms)",
+        *_balance_step(wanted, single, pod_rate, working),
+        f"target utilisation: {burst:.3g} for bursts (variance over mean {wanted.burst:g}) x {growth:.3g} for growth "
+        f"(1 / (1 + {wanted.growth_per_minute:g} a minute x {delay_s:g} s: scrape {SCRAPE_S:g} + sync {SYNC_S:g} + start "
+        f"{wanted.start_s:g})) = {utilisation:.3g}",
+        f"working pods: ceil({wanted.rps:g} / ({pod_rate:.4g} x {utilisation:.3g})) = {working}",
+        _spare_step(wanted, working, spare),
+        f"pods: {working} + {spare} = {working + spare}",
+    )
+    return Plan(model, wanted, limit_ms, pod_rate, utilisation, working, spare, steps)
+
+
+def median_ms(model: Model, rate: float) -> float:
+    """Between the steps that were measured; below the lowest, from one alone; above the highest, that one's."""
+    points = [(0.0, model.alone_ms), *sorted((step.asked_per_second, step.p50_ms) for step in model.steps)]
+    for (low, low_ms), (high, high_ms) in zip(points, points[1:], strict=False):
+        if low <= rate <= high:
+            return low_ms + (rate - low) / (high - low) * (high_ms - low_ms)
+    return points[-1][1]
+
+
+def _single(model: Model, limit_ms: float) -> float:
+    step = model.held(limit_ms)
+    if step is None:
+        lowest = min(model.steps, key=lambda one: one.asked_per_second)
+        raise BadInput(
+            f"no pod of '{model.name}' holds a p99 of {limit_ms:g} ms: at the lowest rate that was measured, "
+            f"{lowest.asked_per_second:.3g}/s, it was {lowest.p99_ms:.3g} ms, and one request alone takes "
+            f"{model.alone_ms:.3g} ms; raise --p99-ms, or make the pod faster: more processors with --layout latency, a "
+            "smaller artefact, a GPU"
+        )
+    return step.asked_per_second
+
+
+def _theory(model: Model, limit_ms: float, servers: int, burst: float) -> float:
+    return busy_within(limit_ms / 1e3, model.alone_ms / 1e3, 1 / model.saturated_per_second, servers, burst)
+
+
+def _burst(model: Model, wanted: Wanted, limit_ms: float) -> float:
+    if wanted.burst == 1:
+        return 1.0
+    even = _theory(model, limit_ms, 1, 1.0)
+    share = _theory(model, limit_ms, 1, wanted.burst) / even if even else 0.0
+    if not share:
+        raise BadInput(f"--burst {wanted.burst:g}: no load of such bursts holds {limit_ms:g} ms; raise --p99-ms")
+    return share
+
+
+def _in_a_cluster(
+    model: Model, wanted: Wanted, limit_ms: float, single: float, utilisation: float
+) -> tuple[float, int]:
+    """A pod's rate and their number. Pods that share one queue may each be busier the more they are, which is looked
+    for from few to many."""
+    if wanted.balance == "random":
+        return single, math.ceil(wanted.rps / (single * utilisation))
+    alone = _theory(model, limit_ms, 1, 1.0)
+    number = 1
+    while True:
+        together = _theory(model, limit_ms, number, 1.0)
+        shared = min(single * together / alone, together * model.saturated_per_second) if alone else single
+        rate = max(single, shared)
+        if wanted.rps <= number * rate * utilisation:
+            return rate, number
+        number = max(number + 1, math.floor(wanted.rps / (model.saturated_per_second * utilisation)))
+
+
+def _balance_step(wanted: Wanted, single: float, pod_rate: float, working: int) -> tuple[str, ...]:
+    if wanted.balance == "random":
+        return ("requests are spread at random: each pod is on its own, as it was when it was measured",)
+    gained = pod_rate / single
+    return (
+        f"{working} pods behind a proxy that picks the least busy are nearly one queue: each may do {gained:.3g} times "
+        f"as much, {pod_rate:.4g}/s (Erlang's C: the spare part grows with the square root of the number)",
+    )
+
+
+def _spare(wanted: Wanted, working: int) -> int:
+    by_zone = math.ceil(working / (wanted.zones - 1)) if wanted.zones > 1 else 0
+    return max(by_zone, wanted.lost_pods) + wanted.rollout_unavailable
+
+
+def _spare_step(wanted: Wanted, working: int, spare: int) -> str:
+    zone = f"a lost zone of {wanted.zones} takes {math.ceil(working / (wanted.zones - 1))}" if wanted.zones > 1 else ""
+    lost = f"{wanted.lost_pods} lost at once"
+    rollout = f"a rollout takes {wanted.rollout_unavailable}"
+    greater = f"the greater of: {zone}; {lost}" if zone else lost
+    return f"spare pods: {greater}; {rollout} = {spare}"
