@@ -101,6 +101,8 @@ class _Run:
         self._members: list[_Member] = []
         self._targets: list[_Member] = []
         """Those that get requests: ready ones, and dead ones that nobody has noticed."""
+        self._pods: list[Pod] = []
+        """Theirs."""
         self._wanted = cluster.pods
         self._generation = 0
         self._spread = SPREADING[cluster.balance](len(self._arrived), self._rng)
@@ -150,9 +152,9 @@ class _Run:
     # Requests.
 
     def _arrive(self, now: float, request: int) -> None:
-        if not self._targets:
+        if not self._pods:
             return
-        member = self._targets[self._spread([one.pod for one in self._targets], request)]
+        member = self._targets[self._spread(self._pods, request)]
         if member.state == "dead":
             return
         if not member.pod.offer(request, now):
@@ -204,7 +206,7 @@ class _Run:
         if member.state != "starting":
             return
         member.state = "ready"
-        self._targets.append(member)
+        self._aim([*self._targets, member])
         scaling = self._cluster.scaling
         if scaling:
             self._at(now + self._rng.random() * scaling.scrape_s, self._scrape, member)
@@ -214,7 +216,7 @@ class _Run:
     def _leave(self, now: float, member: _Member) -> None:
         """Gets nothing new, and answers what it has."""
         if member.state == "ready":
-            self._targets.remove(member)
+            self._aim([one for one in self._targets if one is not member])
         member.state = "leaving"
         self._note(now)
 
@@ -227,8 +229,11 @@ class _Run:
         self._note(now)
 
     def _notice(self, now: float, member: _Member) -> None:
-        self._targets.remove(member)
+        self._aim([one for one in self._targets if one is not member])
         self._members.remove(member)
+
+    def _aim(self, targets: list[_Member]) -> None:
+        self._targets, self._pods = targets, [one.pod for one in targets]
 
     def _in(self, *states: State) -> list[_Member]:
         return [member for member in self._members if member.state in states]

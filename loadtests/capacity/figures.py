@@ -73,19 +73,34 @@ class Model(Spec):
     """From the start of the process to ready; this model alone, files in the page cache."""
     steps: tuple[Step, ...] = Field(min_length=1)
 
-    def held(self, limit_ms: float) -> Step | None:
-        """The highest step that held a limit of p99 and shed nothing, below every step that did not; None: none did."""
-        best = None
-        for step in sorted(self.steps, key=lambda one: one.asked_per_second):
-            if step.p99_ms > limit_ms or step.shed or step.failed:
-                break
-            best = step
-        return best
-
     @property
-    def generator_was_limit(self) -> bool:
-        """Whether the highest step that held is the generator's end, not the pod's."""
-        return any(step.generator_busy > GENERATOR_LIMIT for step in self.steps)
+    def in_order(self) -> list[Step]:
+        """Steps, the lowest rate first."""
+        return sorted(self.steps, key=lambda step: step.asked_per_second)
+
+    def rate_within(self, limit_ms: float) -> float | None:
+        """The highest rate with p99 within a limit and nothing shed, below every rate at which it was not so.
+
+        Between the last step that held and the first that did not, p99 is taken to rise in a straight line, which is
+        above the real one. None: not even the lowest step held.
+        """
+        best = None
+        for step in self.in_order:
+            if step.failed or step.shed or step.p99_ms > limit_ms:
+                if best is None or step.failed or step.shed or step.p99_ms <= best.p99_ms:
+                    break
+                share = (limit_ms - best.p99_ms) / (step.p99_ms - best.p99_ms)
+                return best.asked_per_second + share * (step.asked_per_second - best.asked_per_second)
+            best = step
+        return best.asked_per_second if best else None
+
+    def generator_ended_first(self, limit_ms: float) -> bool:
+        """Whether the load generator, and not the pod, set the highest rate: it was busy, or had no higher step."""
+        rate = self.rate_within(limit_ms)
+        if rate is None:
+            return False
+        upto = [step for step in self.in_order if step.asked_per_second <= rate]
+        return rate == self.in_order[-1].asked_per_second or any(step.generator_busy > GENERATOR_LIMIT for step in upto)
 
 
 GENERATOR_LIMIT = 0.9
@@ -111,20 +126,20 @@ class Growth(Spec):
     """An HPA while the load doubles."""
 
     model: str
-    hpa: str
-    """Its target, in words."""
+    limit_ms: float
+    way: str
+    """Whose targets and least number of pods."""
+    in_flight_target: float
+    queue_target: float
     minutes: float
     start_s: float
-    by_formula: int
-    """Pods to begin with, by the formula with this growth."""
-    without_room: int
-    """Pods to begin with, by the formula without growth: what the HPA's target alone keeps."""
-    bad_with_room: float
-    bad_without_room: float
-    """Share of all requests that took longer than the limit, or got no answer."""
-    shed_without_room: float
+    min_replicas: int
+    bad: float
+    """Share of the requests, from the first growth to two minutes after the last, over the limit or unanswered."""
+    shed: float
+    """Share of them that was refused."""
     most_pods: int
-    """The most that were ready at once, with room."""
+    """The most that were ready at once."""
 
 
 class Capacity(Spec):

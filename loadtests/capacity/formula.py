@@ -8,14 +8,18 @@ of how they were measured.
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 from bundle.errors import BadInput
 from loadtests.capacity.figures import Model
+from loadtests.capacity.hpa import SYNC_S
 from loadtests.capacity.theory import busy_within
 
-SYNC_S = 15.0
 SCRAPE_S = 15.0
+"""As k8s/ sets it for Prometheus."""
+AVERAGE_S = 60.0
+"""Over which the adapter averages figures (k8s/autoscaling/prometheus-adapter): half of it is delay."""
 
 
 @dataclass(frozen=True)
@@ -23,15 +27,13 @@ class Wanted:
     """What is asked of the cluster."""
 
     rps: float
-    """Requests a second at the peak that pods are planned for, averaged over a second."""
+    """Requests a second at the peak: within a burst that is longer than the limit, not averaged over it and its pauses."""
     p99_ms: float | None = None
     """Limit; left out: the one that the model was measured with."""
     balance: Literal["random", "least"] = "random"
     """How requests find a pod: a Service picks at random, a proxy may pick the pod with the fewest in flight."""
-    burst: float = 1.0
-    """Variance over mean of arrivals within a second or less; 1: independent clients (Poisson)."""
     growth_per_minute: float = 0.0
-    """How fast the load may grow beyond `rps` while an HPA follows, as a share of `rps`; 0: `rps` is the most that comes."""
+    """How fast the load may grow beyond `rps` while an HPA follows, as a share of `rps`; 0: not beyond it."""
     start_s: float = 30.0
     """From the moment at which a pod is asked for until it answers."""
     lost_pods: int = 1
@@ -41,8 +43,13 @@ class Wanted:
     rollout_unavailable: int = 0
     """The Deployment's maxUnavailable, in pods."""
 
+    @property
+    def delay_s(self) -> float:
+        """From more load to a pod that takes it, at worst."""
+        return SCRAPE_S + AVERAGE_S / 2 + SYNC_S + self.start_s
+
     def __post_init__(self) -> None:
-        for name, least in (("rps", 0), ("burst", 1), ("growth_per_minute", 0), ("start_s", 0), ("lost_pods", 0)):
+        for name, least in (("rps", 0), ("growth_per_minute", 0), ("start_s", 0), ("lost_pods", 0)):
             value = getattr(self, name)
             if not math.isfinite(value) or value < least or (name == "rps" and not value):
                 wanted = "more than 0" if name == "rps" else f"{least} or more"
@@ -51,7 +58,7 @@ class Wanted:
             raise BadInput(f"--p99-ms is {self.p99_ms:g}; expected more than 0")
         if self.zones < 1 or self.rollout_unavailable < 0:
             raise BadInput(
-                f"--zones is {self.zones} and --rollout-unavailable {self.rollout_unavailable}; expected at least 1 and 0"
+                f"--zones is {self.zones}, --rollout-unavailable {self.rollout_unavailable}; expected at least 1 and 0"
             )
 
 
@@ -77,11 +84,6 @@ class Plan:
         return self.working + self.spare
 
     @property
-    def delay_s(self) -> float:
-        """From more load to a pod that takes it, at worst."""
-        return SCRAPE_S + SYNC_S + self.wanted.start_s
-
-    @property
     def in_flight_target(self) -> float:
         """Requests in flight on a pod that does what was planned of it (Little's law), at least a tenth."""
         rate = self.wanted.rps / self.working
@@ -89,9 +91,8 @@ class Plan:
 
     @property
     def queue_target(self) -> float:
-        """Of these, those that wait."""
-        rate = self.wanted.rps / self.working
-        return max(0.1, round(rate * max(0.0, self._mean_s(rate) - self.model.alone_ms / 1e3), 1))
+        """Inputs that wait on a pod where waiting is a quarter of the limit: a net below the target above, at least 1."""
+        return max(1.0, round(self.model.saturated_per_second * self.limit_ms / 1e3 / 4, 1))
 
     def _mean_s(self, rate: float) -> float:
         """Time in the pod at a rate: the median that was measured there."""
@@ -105,20 +106,16 @@ def plan(model: Model, wanted: Wanted) -> Plan:
         BadInput: one pod does not hold the limit at any rate that was measured.
     """
     limit_ms = wanted.p99_ms or model.limit_ms
-    single = _single(model, limit_ms)
-    burst = _burst(model, wanted, limit_ms)
-    delay_s = SCRAPE_S + SYNC_S + wanted.start_s
-    growth = 1 / (1 + wanted.growth_per_minute * delay_s / 60)
-    utilisation = burst * growth
+    single, how = _single(model, limit_ms)
+    delay_s = wanted.delay_s
+    utilisation = 1 / (1 + wanted.growth_per_minute * delay_s / 60)
     pod_rate, working = _in_a_cluster(model, wanted, limit_ms, single, utilisation)
     spare = _spare(wanted, working)
     steps = (
         f"one pod of '{model.name}' answers {single:.4g} requests/s with p99 within {limit_ms:g} ms "
-        f"(measured; at most {model.saturated_per_second:.4g}/s, one alone takes {model.alone_ms:.3g} ms)",
+        f"({how}; at most {model.saturated_per_second:.4g}/s, one alone takes {model.alone_ms:.3g} ms)",
         *_balance_step(wanted, single, pod_rate, working),
-        f"target utilisation: {burst:.3g} for bursts (variance over mean {wanted.burst:g}) x {growth:.3g} for growth "
-        f"(1 / (1 + {wanted.growth_per_minute:g} a minute x {delay_s:g} s: scrape {SCRAPE_S:g} + sync {SYNC_S:g} + start "
-        f"{wanted.start_s:g})) = {utilisation:.3g}",
+        *_growth_step(wanted, utilisation),
         f"working pods: ceil({wanted.rps:g} / ({pod_rate:.4g} x {utilisation:.3g})) = {working}",
         _spare_step(wanted, working, spare),
         f"pods: {working} + {spare} = {working + spare}",
@@ -128,38 +125,34 @@ def plan(model: Model, wanted: Wanted) -> Plan:
 
 def median_ms(model: Model, rate: float) -> float:
     """Between the steps that were measured; below the lowest, from one alone; above the highest, that one's."""
-    points = [(0.0, model.alone_ms), *sorted((step.asked_per_second, step.p50_ms) for step in model.steps)]
-    for (low, low_ms), (high, high_ms) in zip(points, points[1:], strict=False):
+    points = [(0.0, model.alone_ms), *((step.asked_per_second, step.p50_ms) for step in model.in_order)]
+    for (low, low_ms), (high, high_ms) in pairwise(points):
         if low <= rate <= high:
             return low_ms + (rate - low) / (high - low) * (high_ms - low_ms)
     return points[-1][1]
 
 
-def _single(model: Model, limit_ms: float) -> float:
-    step = model.held(limit_ms)
-    if step is None:
-        lowest = min(model.steps, key=lambda one: one.asked_per_second)
+def _single(model: Model, limit_ms: float) -> tuple[float, str]:
+    """The rate of one pod, and where it is from."""
+    measured = model.rate_within(limit_ms)
+    if measured is None:
+        lowest = model.in_order[0]
         raise BadInput(
             f"no pod of '{model.name}' holds a p99 of {limit_ms:g} ms: at the lowest rate that was measured, "
             f"{lowest.asked_per_second:.3g}/s, it was {lowest.p99_ms:.3g} ms, and one request alone takes "
-            f"{model.alone_ms:.3g} ms; raise --p99-ms, or make the pod faster: more processors with --layout latency, a "
-            "smaller artefact, a GPU"
+            f"{model.alone_ms:.3g} ms; raise --p99-ms, or make the pod faster: more processors with --layout latency, "
+            "a smaller artefact, a GPU"
         )
-    return step.asked_per_second
+    if not model.generator_ended_first(limit_ms):
+        return measured, "measured"
+    calculated = _theory(model, limit_ms, 1) * model.saturated_per_second
+    if calculated <= measured:
+        return measured, "measured, as much as the load generator could ask"
+    return calculated, f"calculated from the most it answers: the load generator ended at {measured:.4g}/s"
 
 
-def _theory(model: Model, limit_ms: float, servers: int, burst: float) -> float:
-    return busy_within(limit_ms / 1e3, model.alone_ms / 1e3, 1 / model.saturated_per_second, servers, burst)
-
-
-def _burst(model: Model, wanted: Wanted, limit_ms: float) -> float:
-    if wanted.burst == 1:
-        return 1.0
-    even = _theory(model, limit_ms, 1, 1.0)
-    share = _theory(model, limit_ms, 1, wanted.burst) / even if even else 0.0
-    if not share:
-        raise BadInput(f"--burst {wanted.burst:g}: no load of such bursts holds {limit_ms:g} ms; raise --p99-ms")
-    return share
+def _theory(model: Model, limit_ms: float, servers: int) -> float:
+    return busy_within(limit_ms / 1e3, model.alone_ms / 1e3, 1 / model.saturated_per_second, servers)
 
 
 def _in_a_cluster(
@@ -169,10 +162,10 @@ def _in_a_cluster(
     for from few to many."""
     if wanted.balance == "random":
         return single, math.ceil(wanted.rps / (single * utilisation))
-    alone = _theory(model, limit_ms, 1, 1.0)
+    alone = _theory(model, limit_ms, 1)
     number = 1
     while True:
-        together = _theory(model, limit_ms, number, 1.0)
+        together = _theory(model, limit_ms, number)
         shared = min(single * together / alone, together * model.saturated_per_second) if alone else single
         rate = max(single, shared)
         if wanted.rps <= number * rate * utilisation:
@@ -187,6 +180,16 @@ def _balance_step(wanted: Wanted, single: float, pod_rate: float, working: int) 
     return (
         f"{working} pods behind a proxy that picks the least busy are nearly one queue: each may do {gained:.3g} times "
         f"as much, {pod_rate:.4g}/s (Erlang's C: the spare part grows with the square root of the number)",
+    )
+
+
+def _growth_step(wanted: Wanted, utilisation: float) -> tuple[str, ...]:
+    if not wanted.growth_per_minute:
+        return ("target utilisation: 1, since no more than that many requests come",)
+    return (
+        f"target utilisation: 1 / (1 + {wanted.growth_per_minute:g} a minute x {wanted.delay_s:g} s) = {utilisation:.3g}; "
+        f"until new pods answer it takes scrape {SCRAPE_S:g} + half of the average {AVERAGE_S / 2:g} + sync {SYNC_S:g} + "
+        f"start {wanted.start_s:g} s",
     )
 
 

@@ -32,7 +32,7 @@ from runtime.predictor import load_predictor
 from serving.batching.layout import is_small
 from serving.settings import Settings
 
-SHARES = (0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.2)
+SHARES = (0.15, 0.3, 0.5, 0.6, 0.7, 0.8, 0.95, 1.2)
 """Of the rate at saturation; the last one is an overload."""
 LIMIT_OVER_ALONE = 5
 """The limit of p99 that a model is held to, over what one request alone takes: room for four others in front."""
@@ -163,9 +163,7 @@ def _stepped(one: Subject, repository: Path, server: Server, rate: float, second
             *("--families", one.family, "--shape", "step", "--rate", str(rate), "--rate-per-user", str(rate / USERS)),
             *("--steps", ",".join(map(str, SHARES)), "--step-s", str(seconds), "--step-file", str(file)),
         ]
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=LOCUST_LIMIT_S, check=False, cwd=ROOT
-        )
+        done = subprocess.run(command, capture_output=True, text=True, timeout=LOCUST_LIMIT_S, check=False, cwd=ROOT)
         if not file.is_file():
             raise RuntimeError(f"Locust ended with {done.returncode} and wrote no steps:\n{done.stdout}{done.stderr}")
         return from_plain(json.loads(file.read_bytes()))

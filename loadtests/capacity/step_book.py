@@ -1,6 +1,7 @@
 """What a run of several steps saw, a ledger a step: a request belongs to the step in which it fell due.
 
-The first moments of a step are left out, while Locust still adds users. Knows time and ledgers. Knows nothing of Locust.
+The first moments of a step are left out, while Locust still adds users. Knows time and ledgers. Knows nothing of
+Locust.
 """
 
 from dataclasses import dataclass
@@ -92,6 +93,4 @@ class SeenStep:
 
 def from_plain(plain: list[dict[str, Any]]) -> list[SeenStep]:
     """What `to_plain` made."""
-    return [
-        SeenStep(Ledger.from_plain(one["ledger"]), Moment(**one["begin"]), Moment(**one["end"])) for one in plain
-    ]
+    return [SeenStep(Ledger.from_plain(one["ledger"]), Moment(**one["begin"]), Moment(**one["end"])) for one in plain]

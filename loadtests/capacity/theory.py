@@ -39,8 +39,8 @@ def wait_exceeded(
 ) -> float:
     """The wait that a share of requests exceed, as in heavy traffic (Kingman; Allen and Cunneen for several servers).
 
-    A wait above 0 has the probability of Erlang's C and then falls off exponentially. `arrivals` and `service` are squared
-    coefficients of variation: 1 for Poisson arrivals, 0 for service of one length.
+    A wait above 0 has the probability of Erlang's C and then falls off exponentially. `arrivals` and `service` are
+    squared coefficients of variation: 1 for Poisson arrivals, 0 for service of one length.
     """
     waits = erlang_c(servers, busy * servers)
     if waits <= share:
