@@ -23,6 +23,8 @@ from loadtests.capacity.spreading import SPREADING, Balance
 DRAWN = 4096
 """Factors of service times that are drawn at once."""
 QUEUE_DEPTH, IN_FLIGHT = "modelyard_queue_depth", "modelyard_in_flight"
+RATE = "modelyard_requests_per_second"
+"""Not a figure of the service's, but what an adapter makes of modelyard_requests_total."""
 
 
 @dataclass(frozen=True)
@@ -271,7 +273,7 @@ class _Run:
         if scaling is None or member.state != "ready":
             return
         depth, in_flight = member.pod.gauges
-        member.samples.append((now, {QUEUE_DEPTH: depth, IN_FLIGHT: in_flight}))
+        member.samples.append((now, {QUEUE_DEPTH: depth, IN_FLIGHT: in_flight, RATE: member.pod.asked}))
         oldest = now - scaling.average_s
         member.samples = [one for one in member.samples if one[0] > oldest] or member.samples[-1:]
         self._at(now + scaling.scrape_s, self._scrape, member)
@@ -281,8 +283,8 @@ class _Run:
         if scaling is None:
             return
         ready, starting = self._in("ready"), self._in("starting")
-        figures = [_mean([figures for _, figures in member.samples]) for member in ready if member.samples]
-        seen = Seen(figures, pending=len(starting), unseen=len(ready) - len(figures))
+        figures = [_adapted(member.samples) for member in ready if member.samples]
+        seen = Seen(figures, pending=len(starting), running=len(ready))
         wanted = self._autoscaler.sync(now, self._wanted, seen)
         present = len(ready) + len(starting)
         self._wanted = wanted
@@ -300,5 +302,10 @@ def _to_go(starting: list[_Member], ready: list[_Member], number: int) -> list[_
     return [*starting[::-1], *ready[::-1]][: max(0, number)]
 
 
-def _mean(figures: list[dict[str, float]]) -> dict[str, float]:
-    return {name: sum(one[name] for one in figures) / len(figures) for name in figures[0]}
+def _adapted(samples: list[tuple[float, dict[str, float]]]) -> dict[str, float]:
+    """What the adapter says of a pod: means of gauges, and the rate of the counter, where there are two to compare."""
+    figures = {name: sum(one[name] for _, one in samples) / len(samples) for name in (QUEUE_DEPTH, IN_FLIGHT)}
+    (first_s, first), (last_s, last) = samples[0], samples[-1]
+    if last_s > first_s:
+        figures[RATE] = (last[RATE] - first[RATE]) / (last_s - first_s)
+    return figures

@@ -129,8 +129,8 @@ class Growth(Spec):
     limit_ms: float
     way: str
     """Whose targets and least number of pods."""
-    in_flight_target: float
-    queue_target: float
+    targets: dict[str, float]
+    """What the HPA looks at (short names) -> averageValue."""
     minutes: float
     start_s: float
     min_replicas: int

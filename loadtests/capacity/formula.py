@@ -27,7 +27,7 @@ class Wanted:
     """What is asked of the cluster."""
 
     rps: float
-    """Requests a second at the peak: within a burst that is longer than the limit, not averaged over it and its pauses."""
+    """Requests a second at the peak: within bursts that are longer than the limit, not averaged over their pauses."""
     p99_ms: float | None = None
     """Limit; left out: the one that the model was measured with."""
     balance: Literal["random", "least"] = "random"
@@ -84,19 +84,20 @@ class Plan:
         return self.working + self.spare
 
     @property
+    def rate_target(self) -> float:
+        """Requests a second of a pod that does what was planned of it."""
+        return float(f"{self.pod_rate * self.utilisation:.3g}")
+
+    @property
     def in_flight_target(self) -> float:
         """Requests in flight on a pod that does what was planned of it (Little's law), at least a tenth."""
-        rate = self.wanted.rps / self.working
-        return max(0.1, round(rate * self._mean_s(rate), 1))
+        rate = self.pod_rate * self.utilisation
+        return max(0.1, round(rate * median_ms(self.model, rate) / 1e3, 1))
 
     @property
     def queue_target(self) -> float:
-        """Inputs that wait on a pod where waiting is a quarter of the limit: a net below the target above, at least 1."""
+        """Inputs that wait on a pod where waiting is a quarter of the limit, at least 1: a net below the others."""
         return max(1.0, round(self.model.saturated_per_second * self.limit_ms / 1e3 / 4, 1))
-
-    def _mean_s(self, rate: float) -> float:
-        """Time in the pod at a rate: the median that was measured there."""
-        return median_ms(self.model, rate) / 1e3
 
 
 def plan(model: Model, wanted: Wanted) -> Plan:
@@ -187,9 +188,9 @@ def _growth_step(wanted: Wanted, utilisation: float) -> tuple[str, ...]:
     if not wanted.growth_per_minute:
         return ("target utilisation: 1, since no more than that many requests come",)
     return (
-        f"target utilisation: 1 / (1 + {wanted.growth_per_minute:g} a minute x {wanted.delay_s:g} s) = {utilisation:.3g}; "
-        f"until new pods answer it takes scrape {SCRAPE_S:g} + half of the average {AVERAGE_S / 2:g} + sync {SYNC_S:g} + "
-        f"start {wanted.start_s:g} s",
+        f"target utilisation: 1 / (1 + {wanted.growth_per_minute:g} a minute x {wanted.delay_s:g} s) = "
+        f"{utilisation:.3g}; until new pods answer it takes scrape {SCRAPE_S:g} + half of the average "
+        f"{AVERAGE_S / 2:g} + sync {SYNC_S:g} + start {wanted.start_s:g} s",
     )
 
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from loadtests.capacity.arrivals import Load
-from loadtests.capacity.cluster import IN_FLIGHT, QUEUE_DEPTH, ClusterSpec, Scaling, simulate
+from loadtests.capacity.cluster import IN_FLIGHT, QUEUE_DEPTH, RATE, ClusterSpec, Scaling, simulate
 from loadtests.capacity.figures import Growth, Model
-from loadtests.capacity.formula import AVERAGE_S, SCRAPE_S, Wanted, plan
+from loadtests.capacity.formula import AVERAGE_S, SCRAPE_S, Plan, Wanted, plan
 from loadtests.capacity.hpa import HpaSpec
 from loadtests.capacity.needs import simulated
 from loadtests.capacity.outcome import End
@@ -31,16 +31,36 @@ class Way:
     """How an HPA is set."""
 
     name: str
-    own_targets: bool
-    """Those that follow from the plan, in place of the manifest's."""
+    targets: Callable[[Plan, HpaSpec], dict[str, float]]
+    """What the HPA is given."""
     with_room: bool
     """Pods are planned with room for what grows until new ones answer."""
 
 
+SHORT = {QUEUE_DEPTH: "queue", IN_FLIGHT: "in flight", RATE: "requests/s"}
+
+
+def of_the_manifest(planned: Plan, manifest: HpaSpec) -> dict[str, float]:
+    """As k8s/autoscaling/hpa has them."""
+    return dict(manifest.targets)
+
+
+def by_little(planned: Plan, manifest: HpaSpec) -> dict[str, float]:
+    """The same figures, with the plan's values."""
+    return {IN_FLIGHT: planned.in_flight_target, QUEUE_DEPTH: planned.queue_target}
+
+
+def by_rate(planned: Plan, manifest: HpaSpec) -> dict[str, float]:
+    """Requests a second, with the queue as a net below."""
+    return {RATE: planned.rate_target, QUEUE_DEPTH: planned.queue_target}
+
+
 WAYS = (
-    Way("targets of the manifest", own_targets=False, with_room=False),
-    Way("targets of the plan, no room", own_targets=True, with_room=False),
-    Way("targets of the plan, room for growth", own_targets=True, with_room=True),
+    Way("the manifest's targets", of_the_manifest, with_room=False),
+    Way("in flight by the plan", by_little, with_room=False),
+    Way("in flight by the plan, with room", by_little, with_room=True),
+    Way("requests/s by the plan", by_rate, with_room=False),
+    Way("requests/s by the plan, with room", by_rate, with_room=True),
 )
 
 
@@ -63,9 +83,7 @@ def _grow(
 ) -> Growth:
     speed = 1 / minutes if way.with_room else 0.0
     planned = plan(known, Wanted(rps, model.limit_ms, start_s=start_s, growth_per_minute=speed, lost_pods=0))
-    targets = dict(manifest.targets)
-    if way.own_targets:
-        targets = {QUEUE_DEPTH: planned.queue_target, IN_FLIGHT: planned.in_flight_target}
+    targets = way.targets(planned, manifest)
     hpa = replace(manifest, targets=targets, min_replicas=planned.pods, max_replicas=MOST_PODS)
     grown_at = CALM_S + 60 * minutes
     load = Load([(0, rps), (CALM_S, rps), (grown_at, 2 * rps)], grown_at + AFTER_S)
@@ -77,8 +95,7 @@ def _grow(
         model=model.name,
         limit_ms=model.limit_ms,
         way=way.name,
-        in_flight_target=targets[IN_FLIGHT],
-        queue_target=targets[QUEUE_DEPTH],
+        targets={SHORT.get(name, name): target for name, target in targets.items()},
         minutes=minutes,
         start_s=start_s,
         min_replicas=planned.pods,

@@ -68,8 +68,8 @@ class Seen:
     """Of each pod that runs and has been scraped: metric -> value."""
     pending: int = 0
     """Pods whose containers do not run yet: their init containers fetch models, or no node has room."""
-    unseen: int = 0
-    """Pods that run, of which there is no figure yet."""
+    running: int | None = None
+    """Pods that run, those without a figure too; None: as many as there are figures."""
 
 
 @dataclass
@@ -101,8 +101,9 @@ class Autoscaler:
     def _by_metrics(self, current: int, seen: Seen) -> int:
         """The greatest proposal; without any figure nothing changes."""
         found = {name: [pod[name] for pod in seen.figures if name in pod] for name in self.spec.targets}
+        running = len(seen.figures) if seen.running is None else seen.running
         proposals = [
-            proposal(values, self.spec.targets[name], current, seen.pending, seen.unseen, self.spec.tolerance)
+            proposal(values, self.spec.targets[name], current, seen.pending, running - len(values), self.spec.tolerance)
             for name, values in found.items()
             if values
         ]

@@ -52,6 +52,8 @@ class Pod:
         self.waiting = 0
         self.in_flight = 0
         """Accepted and not answered."""
+        self.asked = 0
+        """Requests that came, refused ones too."""
         self.late: list[int] = []
         """Given up since somebody last looked; whoever looks empties it."""
         self._spec = spec
@@ -72,6 +74,7 @@ class Pod:
     def offer(self, request: int, now: float) -> bool:
         """Queue a request; False: it is refused."""
         self._give_up(now)
+        self.asked += 1
         if self.waiting and self.waiting + 1 > self._max_queue:
             return False
         (self._raw if self._prepare_s else self._rows).append(request)
