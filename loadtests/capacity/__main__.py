@@ -1,5 +1,6 @@
 """`python -m loadtests.capacity plan|measure|simulate`: pods for N requests a second."""
 
+import os
 import platform
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import tyro
 
 from bundle.errors import ModelyardError
 from loadtests.capacity import formula
-from loadtests.capacity.figures import CAPACITY_FILE, Capacity, Model, read_capacity, write_capacity
+from loadtests.capacity.figures import BUSY, CAPACITY_FILE, Capacity, Model, read_capacity, write_capacity
 from loadtests.capacity.formula import Wanted
 from loadtests.capacity.growths import growths
 from loadtests.capacity.hpa_file import HPA_FILE, read_hpa
@@ -69,6 +70,9 @@ def measure(models: tyro.conf.Positional[tuple[Path, ...]], /, results: Path = C
 
     apart = two_processors()
     subjects = [subject(folder) for folder in models]
+    load = os.getloadavg()[0]
+    if load > BUSY:
+        say(f"the machine is busy (load {load:.2f}): figures of a quiet one will be better")
     start = time.perf_counter()
     found: list[Model] = []
     for one in subjects:
@@ -79,7 +83,13 @@ def measure(models: tyro.conf.Positional[tuple[Path, ...]], /, results: Path = C
     write_capacity(
         results,
         Capacity(
-            machine=this_machine(), versions=versions, commit=_commit(), seconds=round(seconds, 1), models=tuple(found)
+            machine=this_machine(),
+            versions=versions,
+            commit=_commit(),
+            seconds=round(seconds, 1),
+            load=round(load, 2),
+            cpus=os.cpu_count() or 1,
+            models=tuple(found),
         ),
     )
     print(results)

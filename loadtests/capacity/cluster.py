@@ -110,7 +110,7 @@ class _Run:
         self._spread = SPREADING[cluster.balance](len(self._arrived), self._rng)
         self._batches: Counter[int] = Counter()
         self._pods_seen: list[tuple[float, int, int]] = []
-        self._area = 0.0
+        self._scraped: list[tuple[float, int, int]] = []
 
     def run(self) -> Outcome:
         for _ in range(self._cluster.pods):
@@ -125,14 +125,13 @@ class _Run:
             else:
                 now, _, happen, what = heappop(events)
                 happen(now, *what)
-        end = arrived[-1] if arrived else 0.0
         return Outcome(
             arrived_s=np.array(arrived),
             latency_s=np.array(self._latency),
             ends=np.array(self._ends, dtype=np.int8),
             batches=self._batches,
             pods=tuple(self._pods_seen),
-            in_flight_mean=self._area / end if end else 0.0,
+            scraped=tuple(self._scraped),
         )
 
     def _has_work(self) -> bool:
@@ -178,17 +177,17 @@ class _Run:
         if unit.is_batch:
             self._batches[len(unit.entries)] += 1
             for request in unit.entries:
-                took = now - self._arrived[request]
-                self._latency[request] = took
+                self._latency[request] = now - self._arrived[request]
                 self._ends[request] = End.ANSWERED
-                self._area += took
         self._work(now, member)
 
     def _factor(self) -> float:
         spread = self._pod.times.spread
-        if not spread:
+        if not spread and not self._pod.times.exponential:
             return 1.0
-        if not self._factors:
+        if not self._factors and self._pod.times.exponential:
+            self._factors = self._rng.exponential(size=DRAWN).tolist()
+        elif not self._factors:
             variance = math.log1p(spread**2)
             self._factors = self._rng.lognormal(-variance / 2, math.sqrt(variance), DRAWN).tolist()
         return self._factors.pop()
@@ -273,6 +272,7 @@ class _Run:
         if scaling is None or member.state != "ready":
             return
         depth, in_flight = member.pod.gauges
+        self._scraped.append((now, depth, in_flight))
         member.samples.append((now, {QUEUE_DEPTH: depth, IN_FLIGHT: in_flight, RATE: member.pod.asked}))
         oldest = now - scaling.average_s
         member.samples = [one for one in member.samples if one[0] > oldest] or member.samples[-1:]

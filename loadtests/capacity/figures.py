@@ -12,6 +12,8 @@ from bundle.errors import RunError
 from bundle.spec import Spec, problems
 
 CAPACITY_FILE = Path("results/capacity.json")
+BUSY = 0.5
+"""Load of a machine above which others shared it while it was measured."""
 
 
 class Step(Spec):
@@ -150,6 +152,9 @@ class Capacity(Spec):
     commit: str
     seconds: float
     """That measuring took."""
+    load: float
+    """Processes that wanted a processor before it began, over a minute: above 0.5 or so it was not alone."""
+    cpus: int
     models: tuple[Model, ...]
     needs: tuple[Need, ...] = ()
     growths: tuple[Growth, ...] = ()

@@ -13,7 +13,7 @@ from typing import Literal
 
 from bundle.errors import BadInput
 from loadtests.capacity.figures import Model
-from loadtests.capacity.hpa import SYNC_S
+from loadtests.capacity.hpa import SYNC_S, TOLERANCE
 from loadtests.capacity.theory import busy_within
 
 SCRAPE_S = 15.0
@@ -85,8 +85,8 @@ class Plan:
 
     @property
     def rate_target(self) -> float:
-        """Requests a second of a pod that does what was planned of it."""
-        return float(f"{self.pod_rate * self.utilisation:.3g}")
+        """Requests a second of a pod that does what was planned, less the tolerance within which an HPA sits still."""
+        return float(f"{self.pod_rate * self.utilisation / (1 + TOLERANCE):.3g}")
 
     @property
     def in_flight_target(self) -> float:

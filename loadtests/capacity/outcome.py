@@ -46,8 +46,8 @@ class Outcome:
     """Rows of a batch -> how many there were."""
     pods: tuple[tuple[float, int, int], ...] = ()
     """(second, pods that are ready, pods that are wanted), at each change."""
-    in_flight_mean: float = 0.0
-    """Requests that were accepted and not answered, over time and the whole cluster."""
+    scraped: tuple[tuple[float, int, int], ...] = ()
+    """(second, queue_depth, in_flight) of a pod, at each scrape; there are none without an HPA."""
 
     def percentile_ms(self, share: float) -> float:
         """Of answered requests; not a number where there are none."""

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bundle.errors import RunError
-from loadtests.capacity.figures import Capacity, Growth, Model, Step, read_capacity
+from loadtests.capacity.figures import BUSY, Capacity, Growth, Model, Step, read_capacity
 
 MARK = re.compile(r"(<!-- table: (?P<name>[a-z]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 NONE_YET = "No figures yet: `make capacity` writes them.\n"
@@ -33,9 +33,15 @@ def fill(text: str, results: Path) -> str:
 
 def _machine(capacity: Capacity) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in capacity.versions.items())
+    busy = (
+        f"\n**The machine was busy** (load {capacity.load:.1f} on {capacity.cpus} processors before it began): these "
+        "rates are too low and these times too long; take the order of the figures, and measure on a quiet one.\n"
+        if capacity.load > BUSY
+        else ""
+    )
     return (
         f"Measured on {capacity.machine}; commit {capacity.commit[:10]}; {versions}; "
-        f"{capacity.seconds / 60:.1f} minutes of measuring.\n"
+        f"{capacity.seconds / 60:.1f} minutes of measuring.\n{busy}"
     )
 
 

@@ -21,6 +21,8 @@ class ServiceTimes:
     """Of every request, on the same processors: reading, preparing and answering."""
     spread: float = 0.0
     """Coefficient of variation: how far a unit of work is from its table, log-normal; 0: never."""
+    exponential: bool = False
+    """Units of work are as different as theory likes them, to compare with it; `spread` does not matter then."""
 
     def __post_init__(self) -> None:
         if not self.batch_ms or min(self.batch_ms) < 1 or min(self.batch_ms.values()) < 0:
