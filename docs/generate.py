@@ -5,6 +5,8 @@ import sys
 from pathlib import Path
 
 from bundle.manifest import schema
+from loadtests.capacity.figures import CAPACITY_FILE
+from loadtests.capacity.page import fill
 from serving.settings import Settings, describe
 from training.results import table
 
@@ -13,6 +15,7 @@ PAGES = {
     "docs/manifest.schema.json": lambda: json.dumps(schema(), indent=1) + "\n",
     "docs/settings.md": lambda: describe(Settings),
     "docs/results.md": lambda: table(ROOT / "results"),
+    "docs/capacity.md": lambda: fill(_read(ROOT / "docs/capacity.md"), ROOT / CAPACITY_FILE),
 }
 
 

@@ -16,6 +16,8 @@ from bundle.spec import Spec, problems
 from training.gpu_results import GPU_FILE, gpu_section
 
 RESULTS_FILE = "results.json"
+OTHER_FILES = (GPU_FILE, "capacity.json")
+"""What lies beside them: a GPU's figures, and those of docs/capacity.md."""
 NUM_SHOWN = 3  # the table shows a recipe's first figures; its JSON file has all, those of each class too
 PREAMBLE = """\
 # Results
@@ -67,7 +69,7 @@ def table(folder: Path) -> str:
         "| recipe | data | test metrics | baseline | published | minutes | seed | commit |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    found = [read_results(path) for path in sorted(folder.glob("*.json")) if path.name != GPU_FILE]
+    found = [read_results(path) for path in sorted(folder.glob("*.json")) if path.name not in OTHER_FILES]
     for one in found:
         cells = (
             f"`{one.recipe}`", one.data, _figures(dict(islice(one.metrics.items(), NUM_SHOWN))),
