@@ -156,6 +156,8 @@ class Shelf:
 
     async def _follow(self, found: Found, again: bool) -> Set[int]:
         """Returns the versions that may answer by default."""
+        if found.problem:
+            return self._stay(found)
         again |= await self._read_settings(found)
         if self._problem and not self.ready:
             self.slots = {slot.version: slot for slot in [unreadable(found, self._problem)]}
@@ -175,6 +177,15 @@ class Shelf:
             await self._stage(self.canary, found, again)
         self._settle(found)
         return stable
+
+    def _stay(self, found: Found) -> Set[int]:
+        """Nobody can look into the folder: what answers goes on, and nothing else is there."""
+        log.error("model '%s': %s%s", self.name, found.problem, self._still_answers())
+        if not self.ready:
+            self.slots = {slot.version: slot for slot in [unreadable(found, found.problem)]}
+            self._yard.metrics.load_failure(self.name)
+            self._publish()
+        return self._division.stable
 
     def _divide(self, found: Found) -> Set[int]:
         """Decide anew who is compared and who may answer, which is returned."""
