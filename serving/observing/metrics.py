@@ -21,8 +21,8 @@ from prometheus_client.samples import Exemplar
 from runtime.choice import Choice
 from serving.observing.families import SECONDS, Families
 from serving.observing.gpu_metrics import gpu_figures
-from serving.observing.model_metrics import ModelMetrics
 from serving.observing.logs import lines_lost
+from serving.observing.model_metrics import ModelMetrics
 from serving.observing.nv_metrics import nv_families
 from serving.observing.reserved import reserve
 from serving.observing.tallies import Tally

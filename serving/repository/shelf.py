@@ -87,7 +87,9 @@ class Shelf:
     async def follow(self, found: Found) -> None:
         """Bring what is served into line with what lies there; an unloaded model stays as it is."""
         async with self._lock:
-            if not self._unloaded:
+            if found.problem:
+                self._stay(found)
+            elif not self._unloaded:
                 await self._follow(found, again=False)
 
     async def load(self, found: Found) -> None:
@@ -156,8 +158,6 @@ class Shelf:
 
     async def _follow(self, found: Found, again: bool) -> Set[int]:
         """Returns the versions that may answer by default."""
-        if found.problem:
-            return self._stay(found)
         again |= await self._read_settings(found)
         if self._problem and not self.ready:
             self.slots = {slot.version: slot for slot in [unreadable(found, self._problem)]}
@@ -178,14 +178,13 @@ class Shelf:
         self._settle(found)
         return stable
 
-    def _stay(self, found: Found) -> Set[int]:
+    def _stay(self, found: Found) -> None:
         """Nobody can look into the folder: what answers goes on, and nothing else is there."""
         log.error("model '%s': %s%s", self.name, found.problem, self._still_answers())
         if not self.ready:
             self.slots = {slot.version: slot for slot in [unreadable(found, found.problem)]}
             self._yard.metrics.load_failure(self.name)
             self._publish()
-        return self._division.stable
 
     def _divide(self, found: Found) -> Set[int]:
         """Decide anew who is compared and who may answer, which is returned."""
