@@ -1,8 +1,8 @@
 """A log that nobody reads must not stop the service: lines are handed to a thread, and it alone waits for the reader.
 
 A pipe holds 64 KB; once its reader stands still, whoever writes stands still too. So lines wait here instead, so many
-at most; what does not fit is dropped, counted, and told once the reader is back. A reader that has gone for good (its end
-of the pipe is closed) is nobody to wait for: then lines are dropped as they come.
+at most; what does not fit is dropped, counted, and told once the reader is back. A reader that has gone for good (its
+end of the pipe is closed) is nobody to wait for: then lines are dropped as they come.
 
 Knows file descriptors and logging. Knows nothing of what lines say.
 """

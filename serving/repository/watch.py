@@ -50,7 +50,7 @@ class Watch:
         self._follower = follower
         self._poll_s = poll_s
         self._problem = ""
-        self._place = place_of(folder)
+        self._place: tuple[int, int] | None = None
         """Where models were found last."""
 
     async def run(self, found: dict[str, Found]) -> None:
