@@ -163,8 +163,7 @@ class Shelf:
             self.slots = {slot.version: slot for slot in [unreadable(found, self._problem)]}
             self._publish()
             return set()
-        for slot in [slot for slot in self.slots.values() if slot.seen is None and slot.state == "refused"]:
-            del self.slots[slot.version]
+        self.slots = {n: one for n, one in self.slots.items() if one.seen is not None or one.state != "refused"}
         stable = self._divide(found)
         policy = self.settings.version_policy
         for version in wanted(policy, stable):
@@ -182,7 +181,7 @@ class Shelf:
         """Nobody can look into the folder: what answers goes on, and nothing else is there."""
         log.error("model '%s': %s%s", self.name, found.problem, self._still_answers())
         if not self.ready:
-            self.slots = {slot.version: slot for slot in [unreadable(found, found.problem)]}
+            self.slots = {0: unreadable(found, found.problem)}
             self._yard.metrics.load_failure(self.name)
             self._publish()
 
