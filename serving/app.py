@@ -50,6 +50,7 @@ DESCRIPTION = (
 )
 
 OnLoaded = Callable[[list[ModelState]], None]
+OnLeaving = Callable[[], None]
 
 
 class Application:
@@ -85,11 +86,17 @@ class Parts:
     grpc: "GrpcServer | None"
 
 
-def create_app(settings: Settings, on_loaded: OnLoaded | None = None, devices: Devices = DEVICES) -> Application:
+def create_app(
+    settings: Settings,
+    on_loaded: OnLoaded | None = None,
+    devices: Devices = DEVICES,
+    on_leaving: OnLeaving = lambda: None,
+) -> Application:
     """The whole service. Models are brought up in the background once it runs; until then it is live, not ready.
 
     `on_loaded` is called, on the event loop, when every model is ready or refused (in every process, by one of them).
-    `devices` says what this machine has.
+    `devices` says what this machine has. `on_leaving` is called when the last request has been answered, before what
+    the service is made of is let go.
 
     Raises:
         BadInput: keys, certificates or tracing that cannot be used, or settings that contradict each other.
@@ -99,7 +106,7 @@ def create_app(settings: Settings, on_loaded: OnLoaded | None = None, devices: D
         title="Modelyard",
         version=version("modelyard"),
         description=DESCRIPTION,
-        lifespan=_lifespan(parts),
+        lifespan=_lifespan(parts, on_leaving),
         redirect_slashes=False,
     )
     errors.install(api)
@@ -149,7 +156,7 @@ def _parts(settings: Settings, on_loaded: OnLoaded | None, devices: Devices) -> 
     return Parts(settings, access, metrics, tracing, endings, drift, lanes, models, fleet, grpc)
 
 
-def _lifespan(parts: Parts) -> Callable[[FastAPI], Any]:
+def _lifespan(parts: Parts, on_leaving: OnLeaving) -> Callable[[FastAPI], Any]:
     """The life of the process, from the first socket to the last."""
 
     @asynccontextmanager
@@ -158,6 +165,7 @@ def _lifespan(parts: Parts) -> Callable[[FastAPI], Any]:
         at_work = [asyncio.create_task(_bring_up(parts.models)), asyncio.create_task(parts.drift.run())]
         await parts.fleet.start(at_work[0])
         yield
+        on_leaving()
         await parts.models.close()
         await _ended(*at_work)
         await parts.fleet.stop()

@@ -2,11 +2,15 @@
 
 import gc
 import logging
+import os
 import shlex
 import signal
 import socket
 import sys
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import tyro
@@ -24,6 +28,7 @@ from serving.repository.memory import few_arenas
 from serving.repository.slots import ModelState
 from serving.settings import Settings
 from serving.workers.drain import DrainingServer
+from serving.workers.ending import end_soon, end_when_hung_up
 from serving.workers.shared import Place
 from serving.workers.workers import supervise
 
@@ -46,10 +51,15 @@ def serve_command(arguments: list[str]) -> None:
     watched_sock = _metrics_listener(settings, shared=place is not None)
     port = sock.getsockname()[1]  # the one that was given, or the free one that port 0 asks for
     where = address(settings.host, port, "https" if settings.tls_cert else "http")
-    app = create_app(settings, on_loaded=lambda models: _announce(settings.repository, where, models))
+    app = create_app(
+        settings,
+        on_loaded=lambda models: _announce(settings.repository, where, models),
+        on_leaving=lambda: end_soon(app.front.in_flight),
+    )
     config = uvicorn_config(app, settings)
     # uvicorn drains on SIGTERM and then raises the signal again; a drained service has done what it was told: exit 0.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    end_when_hung_up()
     if place is None:
         log.info("listening on %s", where)
         if watched_sock is not None:
@@ -71,7 +81,20 @@ def _from_environment() -> Settings:
 
 
 def _announce(repository: Path, address: str, models: list[ModelState]) -> None:
-    """Say what is served, with a line for each model that works when it is pasted."""
+    """Say what is served, with a line for each model that works when it is pasted.
+
+    On a thread, and to nobody where standard output is closed: nothing waits for a reader.
+    """
+    text = "".join(_announcements(repository, address, models))
+
+    def say() -> None:
+        with suppress(OSError):
+            os.write(sys.stdout.fileno(), text.encode())
+
+    threading.Thread(target=say, name="modelyard-announce", daemon=True).start()
+
+
+def _announcements(repository: Path, address: str, models: list[ModelState]) -> Iterator[str]:
     for model in models:
         if model.served is None:
             continue  # the log has said why
@@ -84,7 +107,4 @@ def _announce(repository: Path, address: str, models: list[ModelState]) -> None:
         if "format=png" in endpoint.example:
             curl += ["--output", f"{model.name}.png"]
         runs = f"{model.served.choice.artefact} in {model.served.choice.runtime}"
-        print(
-            f"\n{model.name} version {model.version} is ready ({runs}). Ask it:\n  {shlex.join(curl)}",
-            flush=True,
-        )
+        yield f"\n{model.name} version {model.version} is ready ({runs}). Ask it:\n  {shlex.join(curl)}\n"

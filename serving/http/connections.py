@@ -7,6 +7,7 @@ Knows uvicorn's protocol and the wire. Knows nothing of routes, models or keys.
 """
 
 import asyncio
+import heapq
 import logging
 import math
 import resource
@@ -27,6 +28,10 @@ MAX_PIPELINED = 256
 """Requests sent ahead of their answers; each costs 3 KB before its turn, so a buffer full of them is an attack."""
 NEVER = math.inf
 SWEEP_S = 0.5
+SLOW_HEAD_S = 1.0
+"""A head is one packet, or a few: while there is no room for others, whoever takes longer makes some."""
+ROOM = 32
+"""How many are closed at once to make room, so that a flood does not make us look through all for each of its own."""
 LINGER_S = 2.0
 """How long what a refused client still sends is taken and thrown away: a socket closed over unread bytes resets the
 connection, and the client would never see why it was refused."""
@@ -170,20 +175,32 @@ class GuardedProtocol(HttpToolsProtocol):
         """Whether nobody would miss this connection."""
         return self.idle_since != NEVER and not self.flow.write_paused and not self.transport.is_closing()
 
-    def close_idle(self) -> None:
-        """Give up a connection that nobody uses."""
-        self.transport.close()
+    @property
+    def dawdles_since(self) -> float:
+        """Since when a head has not come to its end, though it has had the time for it; NEVER where none has."""
+        since = self._head_since
+        begun = since is not None and self._refusal is None and time.monotonic() - since > SLOW_HEAD_S
+        return since if begun and since is not None else NEVER
+
+    def give_up(self) -> None:
+        """Close a connection that has no request in hand."""
+        if self.idles:
+            self.transport.close()
+        else:
+            self.transport.abort()
         self.connections.discard(self)
 
     # How it is done
 
     def _make_room(self) -> bool:
-        idle = [other for other in self.connections if isinstance(other, GuardedProtocol) and other.idles]
-        longest = min(idle, key=lambda other: other.idle_since)
-        if longest is self:
-            return False
-        longest.close_idle()
-        return True
+        """Give up those that idled longest, or else those that take longest over a head; whether there were any."""
+        others = [other for other in self.connections if isinstance(other, GuardedProtocol) and other is not self]
+        spare = [(other.idle_since, other) for other in others if other.idles]
+        spare = spare or [(since, other) for other in others if (since := other.dawdles_since) != NEVER]
+        most = min(ROOM, 1 + self.limits.max_connections // 100)
+        for _, other in heapq.nsmallest(most, spare, key=lambda one: one[0]):
+            other.give_up()
+        return bool(spare)
 
     def _end(self, now: float) -> None:
         if self._ending_since is None:

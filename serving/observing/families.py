@@ -41,6 +41,7 @@ class Families:
         """Name, as a scrape shows it -> what it is."""
         self._of_versions: list[Counter | Gauge] = []
         self._requests()
+        self._process()
         self._models()
         self._versions()
         self._drift()
@@ -50,6 +51,12 @@ class Families:
         self.request_seconds = self._histogram(
             "request_seconds", "From the head of a request to the last byte of its answer.", SECONDS, "route"
         )
+
+    def _process(self) -> None:
+        self.repository_readable = self._gauge(
+            "repository_readable", "1 where the last look at the model repository could read it, else 0.", "livemin"
+        )
+        self.log_lines_lost = self._counter("log_lines_lost", "Lines of the log dropped since nobody read them.")
 
     def _models(self) -> None:
         model = "model"

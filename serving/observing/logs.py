@@ -14,6 +14,8 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Literal
 
+from serving.observing.patient import PatientHandler
+
 LogFormat = Literal["text", "json"]
 
 MAX_FAILURE_LINES = 10
@@ -31,17 +33,29 @@ access_log = logging.getLogger("modelyard.access")
 
 def configure(log_format: LogFormat, level: str) -> None:
     """Send every logger's lines to standard error in one form. For the process that serves, once."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = PatientHandler(sys.stderr.fileno())
     handler.setFormatter(JsonLines() if log_format == "json" else TextLines())
     chosen = logging.getLevelNamesMapping()[level.upper()]
     # Others' debug lines quote what they read: Pillow the tags of a picture, python-multipart parts of a body.
     logging.basicConfig(level=max(chosen, logging.INFO), handlers=[handler], force=True)
     logging.getLogger("modelyard").setLevel(chosen)
-    logging.captureWarnings(capture=log_format == "json")  # a warning in plain text is no line of JSON
+    logging.captureWarnings(True)  # a warning in plain text is no line of JSON, and would wait for a reader
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "uvicorn.asgi"):
         theirs = logging.getLogger(name)
         theirs.handlers.clear()
         theirs.propagate = True
+
+
+def lines_lost() -> int:
+    """Lines that this process dropped since nobody read its standard error."""
+    return sum(handler.lost for handler in logging.getLogger().handlers if isinstance(handler, PatientHandler))
+
+
+def last_words(message: str, *args: object) -> None:
+    """Log an error, and wait for it to be written: the process is about to end without another word."""
+    logging.getLogger("modelyard.serving").error(message, *args)
+    for handler in logging.getLogger().handlers:
+        handler.flush()
 
 
 class TextLines(logging.Formatter):

@@ -21,10 +21,13 @@ from prometheus_client.samples import Exemplar
 from runtime.choice import Choice
 from serving.observing.families import SECONDS, Families
 from serving.observing.gpu_metrics import gpu_figures
+from serving.observing.logs import lines_lost
 from serving.observing.model_metrics import ModelMetrics
 from serving.observing.nv_metrics import nv_families
+from serving.observing.reserved import reserve
 from serving.observing.tallies import Tally
 
+reserve()
 disable_created_metrics()  # type: ignore[no-untyped-call] # a second series for every counter, which nothing here reads
 
 __all__ = ["MULTIPROCESS", "Metrics", "ModelMetrics"]
@@ -50,7 +53,9 @@ class Metrics:
         self._exemplars: dict[str, dict[int, Exemplar]] = {}  # route -> bucket -> the newest
         self._runs: dict[tuple[str, int], tuple[str, ...]] = {}  # what was told of a version last
         self._gauges: dict[str, tuple[int, int]] = {}  # model -> what was pushed last
+        self._lines_lost = 0
         self._timer: asyncio.TimerHandle | None = None
+        self._writing: dict[str, asyncio.Task[tuple[bytes, str]]] = {}  # Accept header -> a scrape under way
 
     def model(self, name: str, version: int) -> ModelMetrics:
         """The figures of one version, the same object every time."""
@@ -115,6 +120,10 @@ class Metrics:
         if not MULTIPROCESS:
             self.families.model_info.remove(model, str(version), *told)
 
+    def repository_readable(self, readable: bool) -> None:
+        """Record whether the last look at the model repository could read it."""
+        self.families.repository_readable.set(readable)
+
     def load_failure(self, model: str) -> None:
         """A version was refused when it was loaded."""
         self.families.load_failures.labels(model).inc()
@@ -147,6 +156,13 @@ class Metrics:
         for model in models:
             model.push()
         self._push_gauges(models)
+        self._push_log()
+
+    def _push_log(self) -> None:
+        lost = lines_lost()
+        if lost != self._lines_lost:
+            self.families.log_lines_lost.inc(lost - self._lines_lost)
+            self._lines_lost = lost
 
     def _push_gauges(self, models: list[ModelMetrics]) -> None:
         """Versions of one model share its gauges: their sums."""
@@ -173,9 +189,17 @@ class Metrics:
         return self._written(accept)
 
     async def scrape(self, accept: str = "") -> tuple[bytes, str]:
-        """The same, written on a thread: it takes ten milliseconds and more, which requests should not wait for."""
-        self.push()
-        return await asyncio.to_thread(self._written, accept)
+        """The same, written on a thread: it takes ten milliseconds and more, which requests should not wait for.
+
+        Scrapes that come while one is being written have its answer: however many ask, it is written by one at a time.
+        """
+        writing = self._writing.get(accept)
+        if writing is None:
+            self.push()
+            writing = asyncio.create_task(asyncio.to_thread(self._written, accept))
+            self._writing[accept] = writing
+            writing.add_done_callback(lambda _: self._writing.pop(accept))
+        return await asyncio.shield(writing)
 
     def _written(self, accept: str) -> tuple[bytes, str]:
         encode, content_type = choose_encoder(accept)

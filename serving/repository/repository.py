@@ -117,6 +117,7 @@ class ModelRepository:
             self._problem = f"{cause}; `modelyard export --repository` makes such a folder"
         if self._problem:
             log.error("%s", self._problem)
+        self._metrics.repository_readable(bool(found) or not self._problem)
         for name, one in found.items():
             self._shelf(name).expect(one)
         self._publish()
@@ -192,6 +193,10 @@ class ModelRepository:
             await shelf.drains.over()
             self._shelves.pop(name, None)
         self._publish()
+
+    def readable(self, readable: bool) -> None:
+        """Whether the folder can be read now."""
+        self._metrics.repository_readable(readable)
 
     def retry_due(self, name: str) -> bool:
         """Whether a refused version of a model should be tried again though nothing has changed."""

@@ -26,6 +26,8 @@ class Found:
     """Version folders without one: somebody is still copying."""
     settings: Fingerprint = ()
     is_folder: bool = True
+    problem: str = ""
+    """Why nobody can look into its folder; then nothing else is known of it."""
 
 
 GONE = Found(versions={}, is_folder=False)
@@ -38,7 +40,15 @@ def scan(repository: Path, engines: Path | None = None) -> dict[str, Found]:
         BundleError: the repository is not a readable folder.
     """
     # What was just listed is a folder, though one whose name is no text cannot be looked into by that name.
-    return {name: replace(scan_model(repository, name, engines), is_folder=True) for name in names(repository)}
+    return {name: replace(_scanned(repository, name, engines), is_folder=True) for name in names(repository)}
+
+
+def _scanned(repository: Path, name: str, engines: Path | None) -> Found:
+    """One model among others, whose look into its folder may fail alone."""
+    try:
+        return scan_model(repository, name, engines)
+    except BundleError as cause:
+        return Found(versions={}, problem=str(cause))
 
 
 def scan_model(repository: Path, name: str, engines: Path | None = None) -> Found:
@@ -50,7 +60,7 @@ def scan_model(repository: Path, name: str, engines: Path | None = None) -> Foun
     model = repository / name
     try:
         numbers = versions(repository, name)
-        finished = [number for number in numbers if (model / str(number) / MANIFEST_FILE).exists()]
+        finished = [number for number in numbers if _entry(model / str(number), MANIFEST_FILE)]
         return Found(
             versions={number: fingerprint(model / str(number)) + _cached(engines, name, number) for number in finished},
             unfinished=tuple(sorted(set(numbers) - set(finished))),
@@ -59,6 +69,15 @@ def scan_model(repository: Path, name: str, engines: Path | None = None) -> Foun
         )
     except OSError as cause:
         raise BundleError(f"{model}: cannot be read: {cause.strerror}") from None
+
+
+def place_of(repository: Path) -> tuple[int, int] | None:
+    """Which folder a repository's path leads to: its file system and its number there; None where to none."""
+    try:
+        found = repository.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def fingerprint(folder: Path) -> Fingerprint:
@@ -79,8 +98,10 @@ def _cached(engines: Path | None, name: str, number: int) -> Fingerprint:
 def _entry(folder: Path, file: str) -> Fingerprint:
     try:
         found = os.stat(folder / file)  # noqa: PTH116
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return ()
+    except OSError as cause:  # there, and nobody may know more: opening it will say why
+        return ((file, 0, 0, cause.errno or 0),)
     if not stat.S_ISREG(found.st_mode):
         return ((file, 0, 0, 0),)  # reading a pipe changes its times, and that is no new bundle
     return ((file, found.st_size, found.st_mtime_ns, found.st_ctime_ns),)

@@ -87,7 +87,9 @@ class Shelf:
     async def follow(self, found: Found) -> None:
         """Bring what is served into line with what lies there; an unloaded model stays as it is."""
         async with self._lock:
-            if not self._unloaded:
+            if found.problem:
+                self._stay(found)
+            elif not self._unloaded:
                 await self._follow(found, again=False)
 
     async def load(self, found: Found) -> None:
@@ -161,8 +163,7 @@ class Shelf:
             self.slots = {slot.version: slot for slot in [unreadable(found, self._problem)]}
             self._publish()
             return set()
-        for slot in [slot for slot in self.slots.values() if slot.seen is None and slot.state == "refused"]:
-            del self.slots[slot.version]
+        self.slots = {n: one for n, one in self.slots.items() if one.seen is not None or one.state != "refused"}
         stable = self._divide(found)
         policy = self.settings.version_policy
         for version in wanted(policy, stable):
@@ -175,6 +176,14 @@ class Shelf:
             await self._stage(self.canary, found, again)
         self._settle(found)
         return stable
+
+    def _stay(self, found: Found) -> None:
+        """Nobody can look into the folder: what answers goes on, and nothing else is there."""
+        log.error("model '%s': %s%s", self.name, found.problem, self._still_answers())
+        if not self.ready:
+            self.slots = {0: unreadable(found, found.problem)}
+            self._yard.metrics.load_failure(self.name)
+            self._publish()
 
     def _divide(self, found: Found) -> Set[int]:
         """Decide anew who is compared and who may answer, which is returned."""

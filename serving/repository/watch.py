@@ -13,7 +13,10 @@ from typing import Protocol
 
 from bundle.errors import BundleError
 from serving.repository.hands import Hands, Stopped
-from serving.repository.scan import GONE, Found, scan
+from serving.repository.scan import GONE, Found, place_of, scan
+
+SLOW_S = 10.0
+"""A look at a repository takes milliseconds; what takes so long hangs, or nearly."""
 
 log = logging.getLogger("modelyard.serving")
 
@@ -27,6 +30,10 @@ class Follower(Protocol):
 
     def retry_due(self, name: str) -> bool:
         """Whether to be told of a model again though nothing has changed."""
+        ...
+
+    def readable(self, readable: bool) -> None:
+        """Whether the folder can be read now."""
         ...
 
 
@@ -43,6 +50,8 @@ class Watch:
         self._follower = follower
         self._poll_s = poll_s
         self._problem = ""
+        self._place: tuple[int, int] | None = None
+        """Where models were found last."""
 
     async def run(self, found: dict[str, Found]) -> None:
         """Look for ever; `found` is what was acted on already."""
@@ -59,14 +68,42 @@ class Watch:
 
     async def _look(self) -> dict[str, Found] | None:
         """None where the folder cannot be read: what answers, goes on answering."""
+        looking = asyncio.ensure_future(self._hands.prove(self._scan))
         try:
-            there = await self._hands.prove(scan, self._folder, self._engines)
+            await asyncio.wait({looking}, timeout=SLOW_S)
+            if not looking.done():
+                self._tell(
+                    f"{self._folder}: looking at the model repository has taken {SLOW_S:g} s and goes on; "
+                    "its volume hangs or is very slow"
+                )
+            there = await looking
         except BundleError as cause:
-            if str(cause) != self._problem:  # once, not every few seconds
-                log.error("%s; what is served goes on", cause)
-            self._problem = str(cause)
+            self._tell(str(cause))
             return None
-        self._problem = ""
+        finally:
+            looking.cancel()
+        if self._problem:
+            log.info("%s: the model repository can be read again", self._folder)
+        self._tell("")
+        return there
+
+    def _tell(self, problem: str) -> None:
+        if problem and problem != self._problem:  # once, not every few seconds
+            log.error("%s; what is served goes on", problem)
+        self._problem = problem
+        self._follower.readable(not problem)
+
+    def _scan(self) -> dict[str, Found]:
+        place = place_of(self._folder)
+        there = scan(self._folder, self._engines)
+        if there:
+            self._place = place
+        elif self._place is not None and place != self._place:
+            # Where a volume was mounted there is an empty folder once it is not: nobody has deleted its models.
+            raise BundleError(
+                f"{self._folder}: the model repository is empty, and is another folder than the one whose models are "
+                "served: is its volume mounted?"
+            )
         return there
 
     async def _act(self, acted: dict[str, Found], before: dict[str, Found], there: dict[str, Found]) -> None:

@@ -25,6 +25,9 @@ class RepositoryMetrics(Protocol):
     def model_runs(self, model: str, version: int, choice: Choice) -> None:
         """What a version that answers runs as."""
 
+    def repository_readable(self, readable: bool) -> None:
+        """Whether the last look at the folder could read it."""
+
     def forget(self, name: str, version: int) -> None:
         """A version is gone for good."""
 

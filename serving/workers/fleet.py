@@ -88,6 +88,8 @@ class Fleet:
         self._done = 0
         self._caught_up = False
         self._announced = False
+        self._problem = ""
+        """Why the last report could not be made."""
         self._tasks: list[asyncio.Task[None]] = []
 
     # Life
@@ -112,7 +114,8 @@ class Fleet:
         for task in self._tasks:
             with suppress(asyncio.CancelledError):
                 await task
-        self._shared.report(self._place.index, self._report(leaving=True))
+        with suppress(OSError):  # then they take its silence for its leave
+            self._shared.report(self._place.index, self._report(leaving=True))
 
     # Health
 
@@ -157,7 +160,7 @@ class Fleet:
 
     async def _beat(self) -> None:
         while True:
-            self._tell()
+            self._tell_or_log()
             if os.getppid() != self._place.supervisor:
                 log.error("the supervisor has gone; this worker finishes its requests and ends")
                 os.kill(os.getpid(), signal.SIGTERM)
@@ -167,6 +170,17 @@ class Fleet:
                 if self._shared.is_first("announced"):
                     self._on_all_ready()
             await asyncio.sleep(BEAT_S)
+
+    def _tell_or_log(self) -> None:
+        """A report that cannot be made is made at the next beat, or the supervisor takes this worker for hung."""
+        try:
+            self._tell()
+        except OSError as cause:
+            if str(cause) != self._problem:
+                log.error("this worker cannot tell the others how it is: %s; it tries again", cause)
+            self._problem = str(cause)
+        else:
+            self._problem = ""
 
     def _tell(self) -> None:
         self._shared.report(self._place.index, self._report())

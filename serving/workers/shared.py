@@ -116,8 +116,23 @@ class Shared:
         return False
 
     def report(self, index: int, report: Report) -> None:
-        """Replace what a worker said of itself."""
-        self._write(f"report-{index}", report)
+        """Replace what a worker said of itself.
+
+        Two files take turns, so that a report needs no room once both are there: a full folder silences nobody.
+        """
+        name = f"report-{index}"
+        first, second = (self.folder / f"turn-{index}-{number}" for number in (0, 1))
+        file = second if _is_one(first, self.folder / name) else first
+        descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            content = msgspec.json.encode(report)
+            os.pwrite(descriptor, content, 0)
+            os.ftruncate(descriptor, len(content))
+        finally:
+            os.close(descriptor)
+        link = self.folder / f"temporary-{os.getpid()}-{next(_NUMBER)}"
+        link.hardlink_to(file)
+        link.replace(self.folder / name)
 
     def reported(self, index: int) -> Report | None:
         """What a worker, or the one that had its place before, said last."""
@@ -174,7 +189,11 @@ class Shared:
 
     def _temporary(self, content: msgspec.Struct) -> Path:
         file = self.folder / f"temporary-{os.getpid()}-{next(_NUMBER)}"
-        file.write_bytes(msgspec.json.encode(content))
+        try:
+            file.write_bytes(msgspec.json.encode(content))
+        except OSError:
+            file.unlink(missing_ok=True)
+            raise
         return file
 
     def _write(self, name: str, content: msgspec.Struct) -> None:
@@ -185,4 +204,15 @@ class Shared:
             content = (self.folder / name).read_bytes()
         except FileNotFoundError:
             return None
-        return msgspec.json.decode(content, type=kind)
+        try:
+            return msgspec.json.decode(content, type=kind)
+        except msgspec.DecodeError:  # a report's file had its next turn while it was read
+            return self._read(name, kind)
+
+
+def _is_one(file: Path, other: Path) -> bool:
+    """Whether two names are of one file; not where either is missing."""
+    try:
+        return file.samefile(other)
+    except FileNotFoundError:
+        return False

@@ -26,6 +26,7 @@ from serving.http.listening import address, listener
 from serving.security.access import Access
 from serving.security.tls import tls_files
 from serving.settings import Settings
+from serving.workers.ending import stop_signals
 from serving.workers.shared import Place, Shared
 
 log = logging.getLogger("modelyard.serving")
@@ -165,10 +166,11 @@ class Supervisor:
         for end in (ours, systems):
             end.setblocking(False)
 
-        def stop(_number: int, _frame: object) -> None:
-            self._stop_signals += 1
+        def stop(number: int, _frame: object) -> None:
+            if not self._stop_signals or number == signal.SIGINT:  # only a person who asks twice is in a hurry
+                self._stop_signals += 1
 
-        before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+        before = {number: signal.signal(number, stop) for number in stop_signals()}
         before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, lambda *_: None)
         fd = signal.set_wakeup_fd(systems.fileno(), warn_on_full_buffer=False)
         try:

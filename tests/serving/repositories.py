@@ -34,6 +34,7 @@ class Counted:
     def __init__(self) -> None:
         self.ready: dict[tuple[str, int], bool] = {}
         self.failures = 0
+        self.readable: list[bool] = []
         self.runs: list[tuple[str, int, Choice]] = []
         self.forgotten: list[tuple[str, int]] = []
 
@@ -45,6 +46,9 @@ class Counted:
 
     def load_failure(self, model: str) -> None:
         self.failures += 1
+
+    def repository_readable(self, readable: bool) -> None:
+        self.readable.append(readable)
 
     def forget(self, name: str, version: int) -> None:
         self.forgotten.append((name, version))

@@ -9,7 +9,7 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
@@ -49,9 +49,11 @@ class Server:
         environment: Mapping[str, str] | None = None,
         verify: ssl.SSLContext | bool = True,
         module: str = "serving",
+        prefix: Sequence[str] = (),
     ) -> None:
+        """`prefix`: a command that turns itself into the one that follows it, like `taskset -c 0`."""
         self._stdout, self._stderr = folder / "stdout.txt", folder / "stderr.txt"
-        command = [sys.executable, "-m", module, str(repository), "--port", str(port), *flags]
+        command = [*prefix, sys.executable, "-m", module, str(repository), "--port", str(port), *flags]
         with self._stdout.open("wb") as stdout, self._stderr.open("wb") as stderr:
             self.process = subprocess.Popen(
                 command, stdout=stdout, stderr=stderr, cwd=ROOT, env=environment_with(environment or {})
@@ -128,9 +130,12 @@ def running(
     environment: Mapping[str, str] | None = None,
     verify: ssl.SSLContext | bool = True,
     module: str = "serving",
+    prefix: Sequence[str] = (),
 ) -> Iterator[Server]:
     """A server process that answers; at the end it must go with exit code 0 and must never have logged a traceback."""
-    server = Server(repository, folder, *flags, port=port, environment=environment, verify=verify, module=module)
+    server = Server(
+        repository, folder, *flags, port=port, environment=environment, verify=verify, module=module, prefix=prefix
+    )
     try:
         server.wait_for_status("/v2/health/live", 200)
         yield server

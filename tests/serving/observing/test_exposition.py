@@ -1,5 +1,7 @@
+import asyncio
 import shutil
 import subprocess
+import time
 
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_families
@@ -99,4 +101,25 @@ def test_every_family_is_shown_before_anything_was_counted() -> None:
     for name, family in metrics.families.table.items():
         assert f"# TYPE {name} {family.kind}\n" in content
         assert f"# HELP {name} {family.text}\n" in content
-    assert not samples_of(content)
+    assert not [name for name in samples_of(content) if metrics.families.table[name].labels]
+
+
+@pytest.mark.anyio
+async def test_scrapes_at_once_share_one_writing_and_the_next_is_new(monkeypatch: pytest.MonkeyPatch) -> None:
+    metrics, written = Metrics(), []
+    write = metrics._written
+
+    def slowly(accept: str) -> tuple[bytes, str]:
+        written.append(accept)
+        time.sleep(0.05)
+        return write(accept)
+
+    monkeypatch.setattr(metrics, "_written", slowly)
+    answers = await asyncio.gather(*(metrics.scrape() for _ in range(50)))
+    assert written == [""]
+    assert len(set(answers)) == 1
+    metrics.count_request("/", 200, 0.1)
+    again, openmetrics = await asyncio.gather(metrics.scrape(), metrics.scrape("application/openmetrics-text"))
+    assert sorted(written) == ["", "", "application/openmetrics-text"]
+    assert b'modelyard_requests_total{code="200",route="/"} 1.0' in again[0]
+    assert openmetrics[0].endswith(b"# EOF\n")

@@ -7,6 +7,8 @@ import pytest
 
 from bundle.errors import BundleError
 from bundle.store import MANIFEST_FILE
+from bundle.store import versions as store_versions
+from serving.repository import scan as scan_module
 from serving.repository.scan import GONE, fingerprint, scan, scan_model
 from tests.builders import FAKE_FILE
 from tests.serving.repositories import publish, write_settings
@@ -113,3 +115,33 @@ def test_the_cache_of_another_version_changes_nothing(tmp_path: Path, other: str
     (tmp_path / "cache/fake" / other).mkdir(parents=True)
     (tmp_path / "cache/fake" / other / "a.json").touch()
     assert scan(tmp_path / "models", tmp_path / "cache") == before
+
+
+def test_a_model_whose_folder_cannot_be_looked_into_keeps_no_other_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(tmp_path)
+    publish(tmp_path, name="shut")
+
+    def denied(repository: Path, name: str) -> list[int]:
+        if name == "shut":
+            raise PermissionError(13, "Permission denied")
+        return store_versions(repository, name)
+
+    monkeypatch.setattr(scan_module, "versions", denied)
+    found = scan(tmp_path)
+    assert list(found["fake"].versions) == [1]
+    assert (found["shut"].versions, found["shut"].is_folder) == ({}, True)
+    assert "Permission denied" in found["shut"].problem
+
+
+def test_a_version_whose_manifest_may_not_be_seen_is_there_to_be_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(tmp_path)
+
+    def denied(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(scan_module.os, "stat", denied)
+    assert list(scan_module._entry(tmp_path / "fake" / "1", MANIFEST_FILE)) == [(MANIFEST_FILE, 0, 0, 13)]
