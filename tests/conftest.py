@@ -13,9 +13,26 @@ from bundle.store import Bundle, open_bundle
 from tests.builders import write_fake_bundle
 from tests.gpu import missing
 
+LONGEST = (
+    "tests/e2e/test_readme.py",
+    "tests/export/test_import_hf.py",
+    "tests/conformance/test_engines.py",
+    "tests/scoring/test_ray.py",
+    "tests/export/test_left_out.py",
+    "tests/scoring/test_commands.py",
+    "tests/scoring/test_killed.py",
+    "tests/conformance/test_architectures.py",
+    "tests/loadtests/test_gpu_bench.py",
+    "tests/conformance/test_runtimes.py",
+    "tests/e2e/test_line.py",
+)
+"""Files that take half a minute and more, longest first: one of them begun last would run alone at the end."""
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what needs a GPU where there is none, saying why."""
+    """The longest files first; skip what needs a GPU where there is none, saying why."""
+    rank = {name: i for i, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.nodeid.split("::")[0], len(rank)))
     for item in items:
         if item.get_closest_marker("gpu") and missing():
             item.add_marker(pytest.mark.skip(reason=f"needs a GPU: {missing()}"))

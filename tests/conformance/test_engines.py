@@ -80,7 +80,7 @@ def test_every_trained_task_has_a_graph_here() -> None:
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Made]:
-    """Each model exported and converted once a process; the tests of one model run in one process."""
+    """Each model exported and converted once; the tests of one file run in one process."""
     there: dict[str, Made] = {}
 
     def get(name: str) -> Made:
@@ -91,11 +91,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Made]:
     return get
 
 
-EACH_GRAPH = [pytest.param(name, marks=pytest.mark.xdist_group(f"engines-{name}")) for name in GRAPHS]
-
-
 @pytest.mark.parametrize("artefact", FOR_GPUS)
-@pytest.mark.parametrize("name", EACH_GRAPH)
+@pytest.mark.parametrize("name", GRAPHS)
 def test_the_artefact_becomes_an_engine(name: str, artefact: str, made: Callable[[str], Made]) -> None:
     one = made(name)
     assert one.artefacts[artefact].device in ("any", "cuda")
@@ -104,7 +101,7 @@ def test_the_artefact_becomes_an_engine(name: str, artefact: str, made: Callable
     assert len(plan.built_with["profiles"].split("; ")) == len(("1", "2..8", "9..32"))
 
 
-@pytest.mark.parametrize("name", EACH_GRAPH)
+@pytest.mark.parametrize("name", GRAPHS)
 def test_an_error_could_name_the_layer_of_any_node(name: str, made: Callable[[str], Made]) -> None:
     nodes = read_nodes(made(name).path("fp32"))
     assert nodes

@@ -59,7 +59,6 @@ DEMO_MODELS = {
 """Model of the demo -> what the answer to its curl line holds, or the file that it writes begins with."""
 
 
-@pytest.mark.xdist_group("demo")
 @pytest.mark.timeout(900)
 def test_the_demo_serves_every_family_and_its_curl_lines_work_twice(tmp_path: Path) -> None:
     for attempt in ("fresh", "again"):

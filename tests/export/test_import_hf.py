@@ -34,8 +34,6 @@ TEXTS = ["The train leaves at nine.", "a", "안녕 😀 good!", "not very good ,
 MAX_TOKENS = 24
 EMBED, CLASSIFY = "sentence-embedding", "text-classification"
 
-pytestmark = pytest.mark.xdist_group("import_hf")
-
 
 @pytest.fixture(scope="module")
 def quick() -> Any:

@@ -77,13 +77,11 @@ def test_the_announced_curl_line_survives_a_folder_with_blanks_and_quotes(tmp_pa
         assert answer_of_curl(curl_lines(server)[0])["predictions"] == golden_predictions(bundle)
 
 
-@pytest.mark.xdist_group("tampered")
 def test_every_ready_model_is_announced_with_its_own_line(tampered_server: Server) -> None:
     lines = curl_lines(tampered_server)
     assert [re.findall(r"model=(\w+)", line) for line in lines] == [["alpha"], ["beta"]]
 
 
-@pytest.mark.xdist_group("tampered")
 @pytest.mark.parametrize("name", TAMPERINGS)
 def test_every_refused_model_is_told_with_file_and_cause(tampered_server: Server, name: str) -> None:
     told = [line for line in tampered_server.stderr().splitlines() if f"model '{name}' is refused: " in line]
@@ -91,7 +89,6 @@ def test_every_refused_model_is_told_with_file_and_cause(tampered_server: Server
     assert all(word in told[0] for word in TAMPERINGS[name].told)
 
 
-@pytest.mark.xdist_group("tampered")
 @pytest.mark.parametrize("name", TAMPERINGS)
 def test_a_request_for_a_refused_model_is_told_file_and_cause(tampered_server: Server, name: str) -> None:
     response = tampered_server.client.post(CLASSIFY, params={"model": name}, content=png())
@@ -100,7 +97,6 @@ def test_a_request_for_a_refused_model_is_told_file_and_cause(tampered_server: S
     assert all(word in message for word in TAMPERINGS[name].told)
 
 
-@pytest.mark.xdist_group("tampered")
 def test_refused_models_leave_the_others_answering(tampered_server: Server, predictor: Predictor) -> None:
     response = tampered_server.client.post(CLASSIFY, params={"model": "alpha"}, content=png())
     assert predictions_of(response) == predicted(predictor, [png()])

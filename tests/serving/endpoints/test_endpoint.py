@@ -68,14 +68,12 @@ def test_an_unknown_parameter_is_refused(client: httpx.Client) -> None:
     assert message == "unknown query parameter threshold; known are model, version, top_k"
 
 
-@pytest.mark.xdist_group("tampered")
 def test_with_several_models_the_name_must_be_given(tampered_server: Server) -> None:
     response = tampered_server.client.post(CLASSIFY, content=png())
     message = error_of(response, 404, "model_not_found")
     assert message == "several models are for image-classification; add ?model= one of alpha, beta"
 
 
-@pytest.mark.xdist_group("tampered")
 @pytest.mark.parametrize(("name", "labels"), [("alpha", {"cat", "dog", "owl"}), ("beta", {"red", "green"})])
 def test_with_several_models_each_answers_by_its_name(tampered_server: Server, name: str, labels: set[str]) -> None:
     response = tampered_server.client.post(CLASSIFY, params={"model": name}, content=png())

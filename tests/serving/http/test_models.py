@@ -79,7 +79,6 @@ async def test_without_models_the_list_is_empty(tmp_path: Path) -> None:
         assert (await client.get(MODELS)).json() == {"models": [], "object": "list", "data": []}
 
 
-@pytest.mark.xdist_group("tampered")
 @pytest.mark.parametrize("name", TAMPERINGS)
 def test_a_refused_model_is_listed_with_file_and_cause(tampered_server: Server, name: str) -> None:
     listed = {model["name"]: model for model in tampered_server.client.get(MODELS).json()["models"]}
@@ -88,7 +87,6 @@ def test_a_refused_model_is_listed_with_file_and_cause(tampered_server: Server, 
     assert all(word in listed[name]["reason"] for word in TAMPERINGS[name].told)
 
 
-@pytest.mark.xdist_group("tampered")
 def test_refused_models_leave_the_others_ready(tampered_server: Server) -> None:
     listed = {model["name"]: model["state"] for model in tampered_server.client.get(MODELS).json()["models"]}
     assert listed == {"alpha": "ready", "beta": "ready"} | dict.fromkeys(TAMPERINGS, "refused")

@@ -20,8 +20,6 @@ from tests.serving.running import MAX_INSTANCES, SMALL_LIMITS, Server, running  
 PATH = "/v1/embeddings"
 TEXTS = ["good film", "bad", "안녕하세요 🙂 good", "good " * 50]
 
-pytestmark = pytest.mark.xdist_group("openai")
-
 
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -28,7 +28,6 @@ def test_a_server_with_a_model_is_live_and_ready(client: httpx.Client) -> None:
         assert (client.get(path).status_code, client.get(path).json()) == (200, {"live": True, "ready": True})
 
 
-@pytest.mark.xdist_group("tampered")
 def test_a_server_is_ready_when_some_models_are_refused_and_some_answer(tampered_server: Server) -> None:
     assert tampered_server.client.get(READY).json() == {"live": True, "ready": True}
 
