@@ -1,8 +1,8 @@
 """What an OCI manifest holds, as a tree: an artefact of files (`oras push`), or an image that has /models in it.
 
-Layers with a title are files of that path; a layer without one, or one that its title calls an unpacked folder, is a
-tar. Of an image the files below /models are taken, where KServe's modelcars and our own have them. Knows manifests and
-layers. Knows nothing of HTTP.
+Layers with a title are files of that path; a layer without one, or one that is marked as a packed folder, is a tar. Of
+an image the files below /models are taken, where KServe's modelcars and our own have them. Knows manifests and layers.
+Knows nothing of HTTP.
 """
 
 import hashlib
@@ -23,6 +23,8 @@ from delivery.unpack import unpack
 TITLE = "org.opencontainers.image.title"
 UNPACKED = "io.deis.oras.content.unpack"
 """oras' mark of a layer that is a folder, packed."""
+PACKED = ".tar+gzip"
+"""Ends the media type of a folder, packed, where a client leaves out the mark."""
 IMAGE_CONFIGS = ("application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json")
 IN_IMAGES = "models/"
 MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
@@ -56,7 +58,8 @@ class Descriptor(msgspec.Struct, frozen=True, rename="camel"):
     @property
     def is_file(self) -> bool:
         """Whether the blob is a file as it is."""
-        return bool(self.title) and (self.annotations or {}).get(UNPACKED) != "true"
+        packed = (self.annotations or {}).get(UNPACKED) == "true" or self.media_type.endswith(PACKED)
+        return bool(self.title) and not packed
 
 
 class Document(msgspec.Struct, frozen=True, rename="camel"):

@@ -28,6 +28,8 @@ RETRY: Any = {
     "backoff": {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=2), "base": 2},
 }
 """Inside of one request; what is longer away is waited for by delivery/patience.py."""
+METADATA = re.compile(r"https?://(169\.254\.|metadata)")
+"""Where credentials are asked for last; far from a cloud it is not there, and its own words say nothing of that."""
 REFUSED = re.compile(r"status code: (4(?!08|29)\d\d)")
 """A client's own fault, which asking again does not mend; 408 and 429 ask to be asked again."""
 
@@ -132,5 +134,7 @@ def _told(cause: Exception) -> str:
     code, message = re.search(r"<Code>(.*?)</Code>", text), re.search(r"<Message>(.*?)</Message>", text)
     text = re.sub(r"<\?xml.*|<Error.*|<html.*", "", text, flags=re.DOTALL)
     text = re.sub(r"(https?://[^\s?]+)\?\S*", r"\1", text)
+    if METADATA.search(text):
+        text += "; no credentials are in the environment, and this node's metadata service gives none"
     said = ": ".join(one[1] for one in (code, message) if one)
     return " ".join(f"{text.strip().rstrip(':')} {f'({said})' if said else ''}".split())[:600]

@@ -45,8 +45,8 @@ class Image:
 
 
 IMAGES = (
-    Image("serving-cpu", "serving"),
-    Image("serving-gpu", "tensorrt,tune"),
+    Image("serving-cpu", "serving,fetch"),
+    Image("serving-gpu", "tensorrt,tune,fetch"),
     Image("training", "huggingface,gpu,tune"),
     Image("scoring", "serving,scoring"),
     Image("training, CPU only", "huggingface,serving,tune", CPU_TORCH),

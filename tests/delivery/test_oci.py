@@ -18,6 +18,7 @@ from delivery.unpack import MAX_HEADER_BYTES
 from tests.delivery.imitated_registry import (
     IMAGE,
     INDEX,
+    TAR,
     TITLE,
     Registry,
     digest_of,
@@ -124,6 +125,14 @@ def test_of_an_index_the_manifest_for_this_machine_is_taken(
     ]
     registry.keep("x:1", {"schemaVersion": 2, "mediaType": INDEX, "manifests": entries})
     assert fetch(registry.address("x:1"))[:2] == (0, [f"{models}/shapes/1"])
+
+
+def test_a_packed_folder_is_known_by_its_type_where_a_client_leaves_out_the_mark(
+    fetch: Fetch, registry: Registry, source: Path, models: Path
+) -> None:
+    tar = gzip.compress(packed(below("2", files_of(source / "digits/2"))))
+    registry.push("digits:2", [registry.blob(tar, f"{TAR}+gzip", **{TITLE: "2"})])
+    assert fetch(registry.address("digits:2"))[:2] == (0, [f"{models}/digits/2"])
 
 
 # Tokens

@@ -127,6 +127,11 @@ def test_messages_of_a_store_keep_no_query_of_an_address() -> None:
     assert objects._told(cause) == "POST https://sts.example.org/ in 3ms - failed"
 
 
+def test_a_node_without_credentials_says_so() -> None:
+    cause = Exception("Generic S3 error: Error performing PUT http://169.254.169.254/latest/api/token in 3ms - refused")
+    assert "no credentials are in the environment" in objects._told(cause)
+
+
 def test_googles_store_is_asked_in_the_same_way(
     fetch: Fetch, s3: Store, bucket: str, source: Path, models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
