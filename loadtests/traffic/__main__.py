@@ -31,7 +31,7 @@ from loadtests.traffic.thresholds import DEFAULT, FULL_SPEED, ShapeDemands, judg
 NOT_MET, CANNOT_RUN = 1, 2
 CALM = "calm"
 FULL_SPEED_USERS = 64
-FULL_SPEED_S = 12
+FULL_SPEED_S = 10
 USERS_A_RATE = 60
 """About so many users make a shape's rate: enough for every family to have its share."""
 ALL_FAMILIES = "classify,segment,detect,anomaly,series,text-classify,text-embed,openai,oip,grpc"
