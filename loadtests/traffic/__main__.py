@@ -4,6 +4,7 @@ Exit code 0: every demand is met; 1: one is not; 2: the test could not be run. K
 loads.
 """
 
+import math
 import os
 import platform
 import sys
@@ -24,13 +25,13 @@ from loadtests.traffic.ledger import Ledger
 from loadtests.traffic.measures import family_measures, rate, recovery_s
 from loadtests.traffic.profiles import PROFILES
 from loadtests.traffic.report import ShapeRun, Summary, as_markdown, shown, write_summary
-from loadtests.traffic.run_locust import Ran, on_cpus, run_locust, show_page
-from loadtests.traffic.thresholds import DEFAULT, ShapeDemands, judge_shape, read_thresholds
+from loadtests.traffic.run_locust import on_cpus, run_locust, show_page
+from loadtests.traffic.thresholds import DEFAULT, FULL_SPEED, ShapeDemands, judge_shape, read_thresholds
 
 NOT_MET, CANNOT_RUN = 1, 2
 CALM = "calm"
 FULL_SPEED_USERS = 64
-FULL_SPEED_S = 12
+FULL_SPEED_S = 10
 USERS_A_RATE = 60
 """About so many users make a shape's rate: enough for every family to have its share."""
 ALL_FAMILIES = "classify,segment,detect,anomaly,series,text-classify,text-embed,openai,oip,grpc"
@@ -45,6 +46,8 @@ class Options:
     """Folder for models and reports."""
     models: Path | None = None
     """Repository of bundles to serve and to ask; left out: small ones are made in <out>/models."""
+    inputs: Path | None = None
+    """Folder of more inputs (pictures, .txt, .csv), whose answers must be the same each time."""
     thresholds: Path = DEFAULT
     """What is demanded."""
     shapes: tuple[str, ...] = ("steady", "ramp", "spike", "overload", "soak")
@@ -61,8 +64,8 @@ class Options:
     """A service that runs already (http://...), instead of one of one's own; --models must be what it serves."""
     grpc_host: str = ""
     """Its gRPC, host:port."""
-    api_key: str = ""
-    """Its key."""
+    api_key: str = os.environ.get("LOADTEST_API_KEY", "")
+    """Its key; best given in the environment, as LOADTEST_API_KEY, where nobody else sees it."""
     tls_ca: str = ""
     """PEM file of who signed its certificate."""
     page: bool = False
@@ -100,12 +103,13 @@ def loadtest(options: Options) -> int:
     with _target(options, models) as target:
         if options.page:
             return show_page(target.options | {"rate": options.rate or None, "web-port": 8089})
-        capacity = options.rate or _full_speed(options, target)
         runs: list[ShapeRun] = []
-        calm: Ledger | None = None
+        if not options.rate:
+            runs.append(_full_speed(options, target, demands.get(FULL_SPEED, ShapeDemands())))
+        capacity, calm = options.rate or runs[0].rate_per_second, None
         for shape in dict.fromkeys((CALM, *options.shapes)):
-            ran, one = _shape(options, target, shape, capacity, calm, demands.get(shape, ShapeDemands()))
-            calm = calm or ran.ledger
+            ledger, one = _shape(options, target, shape, capacity, calm, demands.get(shape, ShapeDemands()))
+            calm = calm or ledger
             runs.append(one)
     for shape in sorted(demands.keys() - {one.shape for one in runs}):
         print(f"not run, so not judged: {shape}", file=sys.stderr)
@@ -132,7 +136,8 @@ def _target(options: Options, models: Path) -> Iterator[Target]:
     """A server process beside the generator, each on processors of its own where there are two; or the one named."""
     families = options.families or ("served" if options.models else ALL_FAMILIES)
     common: dict[str, object] = {"bundles": models.resolve(), "families": families, "timeout-ms": options.deadline_ms}
-    common |= {"api-key": options.api_key, "tls-ca": options.tls_ca} | dict(one.split("=", 1) for one in options.locust)
+    os.environ["LOADTEST_API_KEY"] = options.api_key  # a command line can be read by everybody on the machine
+    common |= {"tls-ca": options.tls_ca, "inputs": options.inputs} | dict(one.split("=", 1) for one in options.locust)
     if options.host:
         yield Target(options.host, common | {"host": options.host, "grpc-host": options.grpc_host}, options.host)
         return
@@ -149,37 +154,43 @@ def _target(options: Options, models: Path) -> Iterator[Target]:
         yield Target(url, locust, told, server, ours or None)
 
 
-def _full_speed(options: Options, target: Target) -> float:
-    """Good answers a second when so many users ask as fast as they are answered, the mix as it will be."""
-    print("full speed", file=sys.stderr)
-    run_time = max(FULL_SPEED_S * options.stretch, 6)
-    more = {"users": FULL_SPEED_USERS, "spawn-rate": FULL_SPEED_USERS, "run-time": f"{run_time:.0f}s"}
-    without = {name: value for name, value in target.options.items() if name != "timeout-ms"}
-    ran = run_locust(
-        options.out / "full-speed", without | more | {"pacing": "closed"}, users=["MixedUser"], cpus=target.cpus
-    )
-    measured = rate(ran.ledger)
-    if not measured > 0:
-        raise TrafficError(f"at full speed nothing was answered well: {_problems(ran.ledger) or 'no request was made'}")
-    return measured
+def _full_speed(options: Options, target: Target, demands: ShapeDemands) -> ShapeRun:
+    """As many good answers as there are when so many users ask again once they are answered, the mix as it will be."""
+    more = {"users": FULL_SPEED_USERS, "spawn-rate": FULL_SPEED_USERS, "pacing": "closed", "timeout-ms": None}
+    run_time = {"run-time": f"{max(FULL_SPEED_S * options.stretch, 6):.0f}s"}
+    _, one = _judged(options, target, FULL_SPEED, more | run_time, demands)
+    if not one.rate_per_second > 0:
+        raise TrafficError(f"at full speed nothing was answered well: {one.examples or 'the run was too short'}")
+    return one
 
 
 def _shape(
     options: Options, target: Target, shape: str, capacity: float, calm: Ledger | None, demands: ShapeDemands
-) -> tuple[Ran, ShapeRun]:
-    """One shape, between two looks at the server's counters."""
-    print(f"{shape}: {PROFILES[shape].seconds * options.stretch:.0f} s of {capacity:.0f}/s", file=sys.stderr)
+) -> tuple[Ledger, ShapeRun]:
+    """One shape at a rate of so many requests a second."""
     highest = max(max(stage.first, stage.last) for stage in PROFILES[shape].stages)
-    more = {
-        "shape": shape,
-        "rate": f"{capacity:.3f}",
-        "rate-per-user": f"{capacity * highest / USERS_A_RATE:.4f}",
-        "stretch": options.stretch,
-    }
+    users = {"rate": f"{capacity:.3f}", "rate-per-user": f"{capacity * highest / USERS_A_RATE:.4f}"}
+    return _judged(
+        options, target, shape, users | {"shape": shape, "stretch": options.stretch}, demands, capacity, calm
+    )
+
+
+def _judged(
+    options: Options,
+    target: Target,
+    name: str,
+    more: dict[str, object],
+    demands: ShapeDemands,
+    capacity: float = math.nan,
+    calm: Ledger | None = None,
+) -> tuple[Ledger, ShapeRun]:
+    """One run of Locust between two looks at the server's counters."""
+    print(name, file=sys.stderr)
     figures = (target.url + "/metrics", options.api_key, options.tls_ca or None)
     before = scrape(*figures)
     with _watched(target.server) as rss_bytes:
-        ran = run_locust(options.out / shape, target.options | more, cpus=target.cpus)
+        users = ["MixedUser"] if name == FULL_SPEED else []
+        ran = run_locust(options.out / name, target.options | more, users, target.cpus)
     after = scrape(*figures)
     ledger = ran.ledger
     whole = family_measures(ledger.whole, calm.whole if calm else ledger.whole)
@@ -187,23 +198,16 @@ def _shape(
         "goodput_share": rate(ledger) / capacity,
         "p99_over_deadline": ledger.whole.from_sent.percentile(0.99) / options.deadline_ms,
         "lag_p99_ms": ledger.lag.percentile(0.99),
-        "recovery_s": recovery_s(ledger, PROFILES[shape].stretched(options.stretch)),
         "unaccounted": apart(before, after, ledger) + abs(locust_total(ran.stats_json) - ledger.ended.total()),
         "rss_growth": growth(rss_bytes),
     }
-    families = {name: family_measures(ledger.of(name), (calm or ledger).of(name)) for name in sorted(ledger.families)}
-    one = ShapeRun(
-        shape,
-        rate(ledger),
-        whole,
-        families,
-        judge_shape(shape, demands, whole, families),
-        dict(ledger.whole.outcomes),
-        dict(ledger.whole.codes),
-        _problems(ledger),
-        differences(before, after, ledger),
-    )
-    return ran, one
+    if name in PROFILES:
+        whole["recovery_s"] = recovery_s(ledger, PROFILES[name].stretched(options.stretch))
+    families = {one: family_measures(ledger.of(one), (calm or ledger).of(one)) for one in sorted(ledger.families)}
+    lines = judge_shape(name, demands, whole, families)
+    counts = (dict(ledger.whole.outcomes), dict(ledger.whole.codes))
+    told = (_problems(ledger), differences(before, after, ledger))
+    return ledger, ShapeRun(name, rate(ledger), whole, families, lines, *counts, *told)
 
 
 def _problems(ledger: Ledger) -> list[str]:

@@ -28,6 +28,7 @@ def add_options(parser: Any) -> None:
         f"Families with weights, as classify=3,grpc; '{SERVED}': all that are served. There are {', '.join(FAMILIES)}",
         default=SERVED,
     )
+    option("--inputs", "Folder of more inputs (pictures, .txt, .csv), whose answers must stay the same", default="")
     option("--grpc-host", "HOST:PORT of gRPC; without it nobody asks there", default="")
     option("--api-key", "Sent with every request", default="", is_secret=True)
     option("--tls-ca", "PEM file of who signed the service's certificate; without it the system's", default="")

@@ -54,12 +54,12 @@ def flat(seconds: float, share: float) -> Stage:
 
 
 PROFILES: dict[str, Profile] = {
-    "calm": Profile((flat(15, 0.1),)),
-    "steady": Profile((flat(30, 0.5),)),
-    "ramp": Profile((Stage(30, 0.1, 0.8), flat(5, 0.8))),
-    "spike": Profile((flat(10, 0.3), flat(10, 1.5), flat(20, 0.3))),
-    "overload": Profile((flat(25, 2.5),)),
-    "soak": Profile((flat(60, 0.6),)),
+    "calm": Profile((flat(12, 0.1),)),
+    "steady": Profile((flat(25, 0.4),)),
+    "ramp": Profile((Stage(25, 0.1, 0.6), flat(5, 0.6))),
+    "spike": Profile((flat(8, 0.3), flat(8, 1.5), flat(16, 0.3))),
+    "overload": Profile((flat(20, 2.5),)),
+    "soak": Profile((flat(45, 0.4),)),
 }
 """Name -> its course. `step` is made of --steps."""
 

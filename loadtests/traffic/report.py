@@ -59,8 +59,8 @@ def as_markdown(summary: Summary) -> str:
     passed = "passed" if summary.holds else "NOT PASSED"
     parts = [
         f"# Load test: {passed}\n",
-        f"{summary.service}, on {summary.machine}; {summary.took_s:.0f} s. At full speed "
-        f"{_number(summary.capacity_per_second)} good answers/s; every request carried a deadline of "
+        f"{summary.service}, on {summary.machine}; {summary.took_s:.0f} s. Shapes refer to "
+        f"{_number(summary.capacity_per_second)} requests/s; every request carried a deadline of "
         f"{summary.deadline_ms:g} ms; thresholds: `{summary.thresholds}`.\n",
         _table(
             [

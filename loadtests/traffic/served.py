@@ -5,7 +5,7 @@ Knows nothing of Locust.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from bundle.store import Bundle, names, open_bundle, versions
 from loadtests.traffic.bodies import Proven, openai_cases, task_cases
 from loadtests.traffic.case import Answer, Case
 from loadtests.traffic.families import FAMILIES, Family, TrafficError
+from loadtests.traffic.inputs import input_cases
 from loadtests.traffic.tensors import grpc_cases, oip_cases
 
 POLL_S = 0.5
@@ -92,8 +93,14 @@ def available(listed: list[Listed], has_grpc: bool) -> Available:
     return Available(found, missing)
 
 
-def golden_cases(listed: list[Listed], family: Family, bundles: Path, timeout_ms: float | None) -> list[Case]:
-    """Every request of a family, for every model that it can ask.
+def golden_cases(
+    listed: list[Listed],
+    family: Family,
+    bundles: Path,
+    timeout_ms: float | None,
+    inputs: Sequence[tuple[str, bytes]] = (),
+) -> list[Case]:
+    """Every request of a family, for every model that it can ask; `inputs` are (media type, content) besides.
 
     Raises:
         TrafficError: a model's bundle is not in the folder, or cannot be trusted.
@@ -108,7 +115,7 @@ def golden_cases(listed: list[Listed], family: Family, bundles: Path, timeout_ms
         elif family.name == "grpc":
             cases += grpc_cases(family.name, proven, timeout_ms)
         else:
-            cases += task_cases(family.name, proven)
+            cases += task_cases(family.name, proven) + input_cases(family.name, proven, inputs)
     return cases
 
 

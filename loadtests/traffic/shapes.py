@@ -54,14 +54,14 @@ class Chosen(_Profiled):
 
 
 class Steady(_Profiled):
-    """Half of the rate."""
+    """Two fifths of the rate."""
 
     abstract = False
     name = "steady"
 
 
 class Ramp(_Profiled):
-    """From a tenth to four fifths."""
+    """From a tenth to three fifths."""
 
     abstract = False
     name = "ramp"
@@ -82,7 +82,7 @@ class Overload(_Profiled):
 
 
 class Soak(_Profiled):
-    """Three fifths, for long."""
+    """Two fifths, for long."""
 
     abstract = False
     name = "soak"

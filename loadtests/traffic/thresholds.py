@@ -22,8 +22,8 @@ from loadtests.traffic.families import FAMILIES, TrafficError
 from loadtests.traffic.profiles import PROFILES
 
 DEFAULT = Path(__file__).with_name("thresholds.yaml")
-EACH = "each"
-ALL = "all"
+FULL_SPEED = "full-speed"
+"""Not a shape, and judged all the same."""
 LEAST = {"answered_share", "goodput_share", "shed_share_least"}
 """These are the better the more; all others the less."""
 
@@ -103,8 +103,9 @@ def read_thresholds(path: Path) -> dict[str, ShapeDemands]:
         raise TrafficError(f"{path}: expected shapes with their thresholds, got {type(content).__name__}")
     found = {}
     for shape, demands in content.items():
-        if shape not in PROFILES:
-            raise TrafficError(f"{path}: '{shape}' is no shape that is judged; there are {', '.join(PROFILES)}")
+        if shape not in (*PROFILES, FULL_SPEED):
+            there = ", ".join((*PROFILES, FULL_SPEED))
+            raise TrafficError(f"{path}: '{shape}' is no shape that is judged; there are {there}")
         try:
             found[shape] = ShapeDemands.model_validate(demands)
         except ValidationError as cause:

@@ -9,6 +9,7 @@ from pathlib import Path
 from loadtests.traffic.asking import Access, Asker
 from loadtests.traffic.case import Case
 from loadtests.traffic.families import FAMILIES, TrafficError, chosen, parse_weights
+from loadtests.traffic.inputs import read_inputs
 from loadtests.traffic.ledger import Ledger
 from loadtests.traffic.options import access_of, check_options
 from loadtests.traffic.served import Listed, available, discover, golden_cases
@@ -36,6 +37,7 @@ class Traffic:
         self.missing = there.missing
         self._models: dict[str, list[Listed]] = {name: there.models[name] for name in self.weights}
         self._bundles = Path(options.bundles)
+        self._inputs = Path(options.inputs) if options.inputs else None
         self._forms: dict[str, list[list[Case]]] = {}
 
     def make_cases(self) -> None:
@@ -46,8 +48,9 @@ class Traffic:
         """
         if not self._bundles.is_dir():
             raise TrafficError(f"--bundles {self._bundles}: no such folder; it must hold the bundles that are served")
+        inputs = read_inputs(self._inputs) if self._inputs else []
         for name, models in self._models.items():
-            cases = golden_cases(models, FAMILIES[name], self._bundles, self.access.timeout_ms)
+            cases = golden_cases(models, FAMILIES[name], self._bundles, self.access.timeout_ms, inputs)
             by_form = [[case for case in cases if case.form == form] for form in FAMILIES[name].forms]
             self._forms[name] = [some for some in by_form if some]
 

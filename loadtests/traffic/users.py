@@ -34,7 +34,8 @@ class TrafficUser(User):
         super().__init__(*arguments, **more)
         self._traffic: Traffic = self.environment.traffic
         self._rng = random.Random()  # noqa: S311 - nothing secret
-        self._forms = [] if self.family == ANY else self._traffic.forms(self.family)
+        # Whose family is not driven (a page chose others, once users were picked) asks what is, so the rate is kept.
+        self._families = {self.family: 1} if self.family in self._traffic.weights else self._traffic.weights
         self._turn = self._rng.randrange(1000)
         self._under_way = Group()
         self._arrivals = Arrivals(self._traffic.pacing, self._traffic.rate_per_user, now(), self._rng)
@@ -59,9 +60,10 @@ class TrafficUser(User):
             self._ask(case, due)
 
     def _next_case(self) -> Case:
+        (family,) = self._rng.choices(list(self._families), list(self._families.values()))
+        forms = self._traffic.forms(family)
         self._turn += 1
-        form = self._forms[self._turn % len(self._forms)]
-        return self._rng.choice(form)
+        return self._rng.choice(forms[self._turn % len(forms)])
 
     def _ask(self, case: Case, due: float) -> None:
         sent = now()
@@ -148,11 +150,6 @@ class MixedUser(TrafficUser):
     those who get quick answers ask more. Runs only where it is named."""
 
     family = ANY
-
-    def _next_case(self) -> Case:
-        weights = self._traffic.weights
-        (family,) = self._rng.choices(list(weights), list(weights.values()))
-        return self._rng.choice(self._rng.choice(self._traffic.forms(family)))
 
 
 USERS: dict[str, type[TrafficUser]] = {

@@ -11,10 +11,12 @@ import pytest
 from loadtests.traffic.asking import Access, Asker
 from loadtests.traffic.case import Answer, Case, outcome_of
 from loadtests.traffic.counters import SETTLE_S, apart, parse
-from loadtests.traffic.families import FAMILIES
+from loadtests.traffic.families import FAMILIES, TrafficError
+from loadtests.traffic.inputs import read_inputs
 from loadtests.traffic.ledger import Ledger
 from loadtests.traffic.served import available, discover, golden_cases
 from serving.security.keys import make_key
+from tests.builders import png
 from tests.loadtests.traffic.models import write_models
 from tests.serving.running import free_port, running
 
@@ -110,6 +112,29 @@ def test_what_is_no_answer_is_wrong(family: str, body: bytes, cases: dict[str, l
         outcome, why = outcome_of(case, Answer(200, body))
         assert outcome == "wrong"
         assert why
+
+
+def test_inputs_of_ones_own_must_get_the_same_answer_each_time(yard: Yard, tmp_path: Path) -> None:
+    for name, content in (("a.png", png(seed=1)), ("b.PNG", png(seed=2)), ("c.txt", b"a word"), ("d.md", b"no input")):
+        (tmp_path / name).write_bytes(content)
+    inputs, asker = read_inputs(tmp_path), Asker(yard.access)
+    assert [media_type for media_type, _ in inputs] == ["image/png", "image/png", "text/plain"]
+    try:
+        there = available(discover(asker.get, yard.access.host, 20), has_grpc=True)
+        for name, number in (("classify", 2), ("text-embed", 1), ("series", 0)):
+            golden = golden_cases(there.models[name], FAMILIES[name], yard.bundles, None)
+            more = golden_cases(there.models[name], FAMILIES[name], yard.bundles, None, inputs)[len(golden) :]
+            assert len(more) == number
+            for case in more:
+                assert [outcome_of(case, asker.ask(case)) for _ in range(2)] == [("good", "")] * 2
+                assert "not what it said before" in outcome_of(case, asker.ask(golden[0]))[1]
+    finally:
+        asker.close()
+
+
+def test_a_folder_without_inputs_is_told(tmp_path: Path) -> None:
+    with pytest.raises(TrafficError, match=r"no file there whose name ends in \.bmp"):
+        read_inputs(tmp_path)
 
 
 def test_without_a_key_nobody_is_answered(yard: Yard, cases: dict[str, list[Case]]) -> None:

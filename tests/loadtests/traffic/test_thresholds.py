@@ -10,7 +10,16 @@ from loadtests.traffic.families import FAMILIES, TrafficError
 from loadtests.traffic.ledger import Ledger
 from loadtests.traffic.measures import family_measures
 from loadtests.traffic.profiles import PROFILES
-from loadtests.traffic.thresholds import DEFAULT, LEAST, Demands, ShapeDemands, judge, judge_shape, read_thresholds
+from loadtests.traffic.thresholds import (
+    DEFAULT,
+    FULL_SPEED,
+    LEAST,
+    Demands,
+    ShapeDemands,
+    judge,
+    judge_shape,
+    read_thresholds,
+)
 
 OF_A_RUN = {"goodput_share", "p99_over_deadline", "lag_p99_ms", "recovery_s", "unaccounted", "rss_growth"}
 """Measured of a whole run, not of a family."""
@@ -62,7 +71,7 @@ def test_a_family_that_is_named_and_was_not_driven_does_not_hold() -> None:
 
 def test_the_files_that_come_with_it_can_be_read() -> None:
     demands = read_thresholds(DEFAULT)
-    assert demands.keys() == PROFILES.keys()
+    assert demands.keys() == {*PROFILES, FULL_SPEED}
     assert all(one.all.wrong == one.all.unanswered == one.all.unaccounted == 0 for one in demands.values())
     assert read_thresholds(DEFAULT.with_name("impossible.yaml"))["calm"].all.p50_ms == 0.001
 
@@ -100,4 +109,4 @@ def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
 
 def test_the_docs_name_every_demand_and_family() -> None:
     page = (Path(__file__).parents[3] / "docs/loadtests.md").read_text(encoding="utf-8")
-    assert [name for name in (*Demands.model_fields, *FAMILIES, *PROFILES) if f"`{name}`" not in page] == []
+    assert [name for name in (*Demands.model_fields, *FAMILIES, *PROFILES, FULL_SPEED) if f"`{name}`" not in page] == []
