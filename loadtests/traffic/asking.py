@@ -35,7 +35,7 @@ HTTP_STATUS = {
     grpc.StatusCode.UNAVAILABLE: 503,
     grpc.StatusCode.DEADLINE_EXCEEDED: 504,
 }
-"""What the service's figures call a gRPC status; it sends its own code beside it, without which nothing came from it."""
+"""What the service's figures call a gRPC status. It sends its own code beside it: without one, nothing came from it."""
 
 
 @dataclass(frozen=True)

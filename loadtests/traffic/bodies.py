@@ -1,7 +1,8 @@
 """Golden samples as requests of /v1 in every form of body, each with a check against the checkpoint's own answer.
 
 Answers are held to what export proved of the artefact that answers: the task's own `agree`, at the artefact's
-tolerance, with the options that the golden answers were made with. Knows bundles and endpoints. Knows nothing of servers.
+tolerance, with the options that the golden answers were made with. Knows bundles and endpoints. Knows nothing of
+servers.
 """
 
 import base64

@@ -53,6 +53,8 @@ class Series:
     """Answers by status; requests without an answer are not among them."""
     times: Times = field(default_factory=Times)
     """Of good answers, from when the request was due."""
+    from_sent: Times = field(default_factory=Times)
+    """The same from when it was sent: what a deadline bounds."""
     sheds: Times = field(default_factory=Times)
     """Of refusals."""
     late: int = 0
@@ -72,8 +74,8 @@ class Ledger:
     """Requests that fell due, by second of the epoch."""
     good: Counter[int] = field(default_factory=Counter)
     """Good answers that came, by second of the epoch."""
-    slow_ms: dict[int, float] = field(default_factory=dict)
-    """The slowest good answer, by the second in which it came."""
+    ended: Counter[int] = field(default_factory=Counter)
+    """Requests that ended in whatever way, by second of the epoch."""
 
     def note(
         self,
@@ -95,11 +97,12 @@ class Ledger:
         took_ms = (came - due) * 1e3
         self.lag.add((sent - due) * 1e3)
         self.due[int(due)] += 1
+        self.ended[int(came)] += 1
         if outcome == "good":
             one.times.add(took_ms)
+            one.from_sent.add((came - sent) * 1e3)
             one.late += timeout_ms is not None and (came - sent) * 1e3 > timeout_ms
             self.good[int(came)] += 1
-            self.slow_ms[int(came)] = max(took_ms, self.slow_ms.get(int(came), 0.0))
             return
         if outcome == "shed":
             one.sheds.add(took_ms)
@@ -114,6 +117,7 @@ class Ledger:
             mine.outcomes += series.outcomes
             mine.codes += series.codes
             mine.times.buckets += series.times.buckets
+            mine.from_sent.buckets += series.from_sent.buckets
             mine.sheds.buckets += series.sheds.buckets
             mine.late += series.late
             for outcome, examples in series.examples.items():
@@ -121,8 +125,7 @@ class Ledger:
         self.lag.buckets += other.lag.buckets
         self.due += other.due
         self.good += other.good
-        for second, ms in other.slow_ms.items():
-            self.slow_ms[second] = max(ms, self.slow_ms.get(second, 0.0))
+        self.ended += other.ended
 
     def of(self, family: str) -> Series:
         """All forms of a family as one series."""
@@ -155,6 +158,7 @@ class Ledger:
                     "outcomes": dict(one.outcomes),
                     "codes": _texts(one.codes),
                     "times": _texts(one.times.buckets),
+                    "from_sent": _texts(one.from_sent.buckets),
                     "sheds": _texts(one.sheds.buckets),
                     "late": one.late,
                     "examples": one.examples,
@@ -164,20 +168,21 @@ class Ledger:
             "lag": _texts(self.lag.buckets),
             "due": _texts(self.due),
             "good": _texts(self.good),
-            "slow_ms": {str(second): ms for second, ms in self.slow_ms.items()},
+            "ended": _texts(self.ended),
         }
 
     @classmethod
     def from_plain(cls, plain: dict[str, Any]) -> Self:
         """What `to_plain` made."""
-        ledger = cls(lag=Times(_numbers(plain["lag"])), due=_numbers(plain["due"]), good=_numbers(plain["good"]))
-        ledger.slow_ms = {int(second): ms for second, ms in plain["slow_ms"].items()}
+        seconds = {name: _numbers(plain[name]) for name in ("due", "good", "ended")}
+        ledger = cls(lag=Times(_numbers(plain["lag"])), **seconds)
         for name, one in plain["series"].items():
             ledger.series[name] = Series(
                 one["route"],
                 Counter(one["outcomes"]),
                 _numbers(one["codes"]),
                 Times(_numbers(one["times"])),
+                Times(_numbers(one["from_sent"])),
                 Times(_numbers(one["sheds"])),
                 one["late"],
                 one["examples"],

@@ -12,9 +12,11 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # `locust` itself is started from anywhere
 
+import gevent
 from grpc.experimental import gevent as grpc_gevent
 from locust import events
 from locust.runners import MasterRunner, WorkerRunner
+from locust.stats import CSV_STATS_INTERVAL_SEC
 
 from loadtests.traffic.families import TrafficError
 from loadtests.traffic.ledger import Ledger
@@ -27,6 +29,7 @@ from loadtests.traffic.users import (
     ClassifyUser,
     DetectUser,
     GrpcUser,
+    MixedUser,
     OipUser,
     OpenAiUser,
     SegmentUser,
@@ -41,6 +44,7 @@ __all__ = [
     "ClassifyUser",
     "DetectUser",
     "GrpcUser",
+    "MixedUser",
     "OipUser",
     "OpenAiUser",
     "Overload",
@@ -94,7 +98,10 @@ def begin(environment: Any, **_: Any) -> None:
     log.info("%s", traffic.told())
     for name, weight in traffic.weights.items():
         USERS[name].weight = weight
-    picked = [user for user in environment.user_classes if user.family in traffic.weights]
+    named = {
+        user for user in environment.user_classes if user.__name__ in (environment.parsed_options.user_classes or ())
+    }
+    picked = [user for user in environment.user_classes if user.family in traffic.weights or user in named]
     if not picked:
         log.error("none of the users that were named asks a family that is driven")
         sys.exit(CANNOT_RUN)
@@ -117,6 +124,13 @@ def start(environment: Any, **_: Any) -> None:
         return
     Process.traffic.ledger = Process.seen
     environment.traffic = Process.traffic
+
+
+@events.test_stop.add_listener
+def rest(environment: Any, **_: Any) -> None:
+    """Locust writes its tables in CSV once a second, and not at the end: let it, once everything has been answered."""
+    if environment.parsed_options.csv_prefix:
+        gevent.sleep(1.2 * CSV_STATS_INTERVAL_SEC)
 
 
 @events.report_to_master.add_listener

@@ -1,4 +1,4 @@
-"""The options that come on top of Locust's own, each also an environment variable LOADTEST_<NAME> and a field of its page.
+"""The options on top of Locust's own, each also an environment variable LOADTEST_<NAME> and a field of its page.
 
 Knows names, defaults and help. Knows nothing of how they are used.
 """

@@ -58,7 +58,7 @@ PROFILES: dict[str, Profile] = {
     "steady": Profile((flat(30, 0.5),)),
     "ramp": Profile((Stage(30, 0.1, 0.8), flat(5, 0.8))),
     "spike": Profile((flat(10, 0.3), flat(10, 1.5), flat(20, 0.3))),
-    "overload": Profile((flat(25, 2.0),)),
+    "overload": Profile((flat(25, 2.5),)),
     "soak": Profile((flat(60, 0.6),)),
 }
 """Name -> its course. `step` is made of --steps."""
@@ -82,3 +82,8 @@ def parse_steps(text: str) -> list[float]:
     if not shares or not all(0 < share < float("inf") for share in shares):
         raise TrafficError(f"--steps {text!r}: give positive numbers with commas between, such as {DEFAULT_STEPS}")
     return shares
+
+
+def num_users(rate: float, rate_per_user: float) -> int:
+    """So many make a rate; at least one."""
+    return max(1, round(rate / rate_per_user))

@@ -54,12 +54,17 @@ def discover(get: Callable[[str], Answer], host: str, ready_within_s: float) -> 
         TrafficError: it does not answer in time, it answers an error, or no model is ready.
     """
     deadline = time.monotonic() + ready_within_s
-    while True:
-        ready = get("/v2/health/ready")
-        if ready.status == 200 or time.monotonic() > deadline:
-            break
+    while get("/v2/health/ready").status != 200 and time.monotonic() < deadline:
         time.sleep(POLL_S)
-    answer = get("/v1/models")
+    listed = _listed(get("/v1/models"), host)
+    newest = {model.name: model for model in sorted(listed, key=lambda one: one.version) if model.state == READY}
+    if not newest:
+        states = ", ".join(f"{one.name} version {one.version} is {one.state}" for one in listed) or "it has none"
+        raise TrafficError(f"{host}: no model is ready after {ready_within_s:g} s: {states}")
+    return list(newest.values())
+
+
+def _listed(answer: Answer, host: str) -> list[Listed]:
     if answer.status == 0:
         raise TrafficError(f"{host} does not answer: {answer.error}. Is the service up, and is --host right?")
     if answer.status in (401, 403):
@@ -67,19 +72,9 @@ def discover(get: Callable[[str], Answer], host: str, ready_within_s: float) -> 
     if answer.status != 200:
         raise TrafficError(f"{host}/v1/models answers {answer.status}: {answer.body[:200]!r}. Is this Modelyard?")
     try:
-        listed = msgspec.json.decode(answer.body, type=_Listing).models
+        return msgspec.json.decode(answer.body, type=_Listing).models
     except msgspec.MsgspecError as cause:
         raise TrafficError(f"{host}/v1/models does not list models ({cause}): {answer.body[:200]!r}") from None
-    newest: dict[str, Listed] = {}
-    for model in sorted(listed, key=lambda one: one.version):
-        if model.state == READY:
-            newest[model.name] = model
-    if not newest:
-        states = (
-            ", ".join(f"{model.name} version {model.version} is {model.state}" for model in listed) or "it has none"
-        )
-        raise TrafficError(f"{host}: no model is ready after {ready_within_s:g} s: {states}")
-    return list(newest.values())
 
 
 def available(listed: list[Listed], has_grpc: bool) -> Available:

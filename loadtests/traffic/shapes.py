@@ -8,15 +8,10 @@ from typing import ClassVar
 
 from locust import LoadTestShape
 
-from loadtests.traffic.profiles import FREE, PROFILES, Profile, parse_steps, step_profile
+from loadtests.traffic.profiles import FREE, PROFILES, Profile, num_users, parse_steps, step_profile
 
 SPAWN_PER_SECOND = 100.0
 """Locust advises against more."""
-
-
-def num_users(rate: float, rate_per_user: float) -> int:
-    """So many make a rate; at least one."""
-    return max(1, round(rate / rate_per_user))
 
 
 class _Profiled(LoadTestShape):
@@ -80,7 +75,7 @@ class Spike(_Profiled):
 
 
 class Overload(_Profiled):
-    """Twice the rate."""
+    """Two and a half times the rate."""
 
     abstract = False
     name = "overload"

@@ -1,7 +1,7 @@
 """Golden samples as requests of the Open Inference Protocol: JSON, binary tensors, and gRPC.
 
-Sent are the input rows that training recorded, so nothing is decoded on the way, and the outputs that come back are held
-to the checkpoint's by the task's own `differences`. Knows the protocol and bundles. Knows nothing of servers.
+Sent are the input rows that training recorded, so nothing is decoded on the way, and the outputs that come back are
+held to the checkpoint's by the task's own `differences`. Knows the protocol and bundles. Knows nothing of servers.
 """
 
 from collections.abc import Mapping

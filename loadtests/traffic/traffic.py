@@ -57,9 +57,9 @@ class Traffic:
 
     def told(self) -> str:
         """What is driven, and what is not, for a person."""
-        lines = [
-            f"{name} (weight {weight}): {', '.join(f'{one.name} v{one.version} ({one.artefact})' for one in self._models[name])}"
-            for name, weight in self.weights.items()
-        ]
+        lines = []
+        for name, weight in self.weights.items():
+            models = ", ".join(f"{one.name} v{one.version} ({one.artefact})" for one in self._models[name])
+            lines.append(f"{name} (weight {weight}): {models}")
         lines += [f"{name}: not driven: {why}" for name, why in self.missing.items()]
         return "\n  ".join(["driven at " + self.access.host, *lines])

@@ -16,6 +16,8 @@ from loadtests.traffic.traffic import Traffic
 SHED = "SHED"
 """Locust's type of a refusal for load: a row of its own, no failure."""
 JOIN_S = 90.0
+ANY = "any"
+"""In place of a family."""
 
 
 class NotGood(Exception):
@@ -32,7 +34,7 @@ class TrafficUser(User):
         super().__init__(*arguments, **more)
         self._traffic: Traffic = self.environment.traffic
         self._rng = random.Random()  # noqa: S311 - nothing secret
-        self._forms = self._traffic.forms(self.family)
+        self._forms = [] if self.family == ANY else self._traffic.forms(self.family)
         self._turn = self._rng.randrange(1000)
         self._under_way = Group()
         self._arrivals = Arrivals(self._traffic.pacing, self._traffic.rate_per_user, now(), self._rng)
@@ -59,7 +61,7 @@ class TrafficUser(User):
     def _next_case(self) -> Case:
         self._turn += 1
         form = self._forms[self._turn % len(self._forms)]
-        return form[self._rng.randrange(len(form))]
+        return self._rng.choice(form)
 
     def _ask(self, case: Case, due: float) -> None:
         sent = now()
@@ -139,6 +141,18 @@ class GrpcUser(TrafficUser):
     """Tensors over gRPC."""
 
     family = "grpc"
+
+
+class MixedUser(TrafficUser):
+    """Every family, each as often as its weight says: in a closed loop, users of one family alone change the mix, since
+    those who get quick answers ask more. Runs only where it is named."""
+
+    family = ANY
+
+    def _next_case(self) -> Case:
+        weights = self._traffic.weights
+        (family,) = self._rng.choices(list(weights), list(weights.values()))
+        return self._rng.choice(self._rng.choice(self._traffic.forms(family)))
 
 
 USERS: dict[str, type[TrafficUser]] = {
