@@ -52,8 +52,8 @@ def plan(
     print(f"  modelyard_queue_depth   {found.queue_target:g} (a quarter of the limit)")
     if needed.here:
         print(
-            f"'{model}' runs on the event loop, where in_flight and queue_depth jump from scrape to scrape and say little "
-            "below saturation: let the HPA follow requests a second"
+            f"'{model}' runs on the event loop, where in_flight and queue_depth jump from scrape to scrape and say "
+            "little below saturation: let the HPA follow requests a second"
         )
 
 
