@@ -32,13 +32,13 @@ from runtime.predictor import load_predictor
 from serving.batching.layout import is_small
 from serving.settings import Settings
 
-SHARES = (0.15, 0.3, 0.5, 0.6, 0.7, 0.8, 0.95, 1.2)
+SHARES = (0.15, 0.3, 0.5, 0.65, 0.8, 0.95, 1.2)
 """Of the rate at saturation; the last one is an overload."""
 LIMIT_OVER_ALONE = 5
 """The limit of p99 that a model is held to, over what one request alone takes: room for four others in front."""
 ENOUGH = 600
 """Requests of a step at half of the rate, so that its p99 is that of six or more."""
-SHORTEST_S, LONGEST_S = 3.0, 12.0
+SHORTEST_S, LONGEST_S = 3.0, 10.0
 GENERATOR_MOST = 700.0
 """More than Locust asks for in a second on one processor here; quicker models are stepped up to this."""
 QUEUE_S = 0.25
