@@ -97,6 +97,7 @@ def measure_model(one: Subject, apart: Apart) -> Model:
             before = _page(server)
             seen = _stepped(one, repository, server, rate, seconds)
             whole = batches(_page(server), before)
+            again = drive_hard(_at(one, server), CONNECTIONS, CLOSED_S)
             memory = server.rss_bytes()
     with on(apart.pod):
         engine_rate = _engine(one)
@@ -111,6 +112,7 @@ def measure_model(one: Subject, apart: Apart) -> Model:
             limit_ms=_round_up(LIMIT_OVER_ALONE * alone.p50_ms),
             alone_ms=alone.p50_ms,
             saturated_per_second=most.per_second,
+            saturated_again_per_second=again.per_second,
             saturated_connections=CONNECTIONS,
             engine_per_second=engine_rate,
             here=is_small(latency.latency, Settings.model_fields["here_ms"].default) if latency else False,

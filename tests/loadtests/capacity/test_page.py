@@ -36,6 +36,12 @@ def test_a_rate_that_is_the_load_generators_is_told_as_such(tmp_path: Path) -> N
     assert ">= 60 (Locust) | - |" in text
 
 
+def test_a_machine_that_changed_meanwhile_is_told(tmp_path: Path) -> None:
+    text = filled("measured", tmp_path, models=(model(saturated_again_per_second=60.0),))
+    assert "100 (**unsteady**: 60 after the steps)" in text
+    assert "unsteady" not in filled("measured", tmp_path, models=(model(saturated_again_per_second=90.0),))
+
+
 def test_a_busy_machine_is_told(tmp_path: Path) -> None:
     assert "busy" not in filled("machine", tmp_path, load=0.2)
     assert "**The machine was busy** (load 9.3 on 2 processors" in filled("machine", tmp_path, load=9.3)
