@@ -11,7 +11,7 @@ from pathlib import Path
 
 import tyro
 
-from bundle.errors import ModelyardError
+from bundle.errors import BadInput, ModelyardError
 from loadtests.capacity import formula
 from loadtests.capacity.figures import BUSY, CAPACITY_FILE, Capacity, Model, read_capacity, write_capacity
 from loadtests.capacity.formula import Wanted
@@ -34,7 +34,7 @@ def plan(
         faster: a processor of yours over one of the machine that was measured, by the engine's own rate
     """
     if not 0 < faster < float("inf"):
-        raise SystemExit(f"--faster is {faster:g}; expected more than 0")
+        raise BadInput(f"--faster is {faster:g}; expected more than 0")
     capacity = read_capacity(results)
     found = formula.plan(_scaled(capacity.model(model), faster), wanted)
     print(f"measured on {capacity.machine}" + (f"; yours is taken as {faster:g} times as fast" if faster != 1 else ""))
@@ -52,8 +52,8 @@ def plan(
     print(f"  modelyard_queue_depth   {found.queue_target:g} (a quarter of the limit)")
     if needed.here:
         print(
-            f"'{model}' runs on the event loop: its in_flight and queue_depth stay near 0 whatever the load is, so let "
-            "the HPA follow requests a second"
+            f"'{model}' runs on the event loop, where in_flight and queue_depth jump from scrape to scrape and say "
+            "little below saturation: let the HPA follow requests a second"
         )
 
 
@@ -68,6 +68,8 @@ def measure(models: tyro.conf.Positional[tuple[Path, ...]], /, results: Path = C
     from loadtests.capacity.one_processor import two_processors
     from training.results import this_machine
 
+    if not models:
+        raise BadInput("no models to measure; name their folders, <repository>/<name>")
     apart = two_processors()
     subjects = [subject(folder) for folder in models]
     load = os.getloadavg()[0]
@@ -164,7 +166,7 @@ def main() -> int:
         tyro.extras.subcommand_cli_from_dict(
             {"plan": plan, "measure": measure, "simulate": simulate}, prog="python -m loadtests.capacity"
         )
-    except ModelyardError as cause:
+    except (ModelyardError, RuntimeError) as cause:  # the latter: a server or a load generator that ended
         print(cause, file=sys.stderr)
         return 1
     return 0

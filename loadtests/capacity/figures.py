@@ -59,6 +59,8 @@ class Model(Spec):
     """Median of one request at a time."""
     saturated_per_second: float = Field(gt=0)
     """Closed loop, as fast as answers come: `wrk`, or the Python client."""
+    saturated_again_per_second: float = Field(gt=0)
+    """The same after the steps: where it is another, the machine was, and the steps are not to be compared with it."""
     saturated_connections: int
     engine_per_second: float = Field(gt=0)
     """The engine alone on the same processor in the same run, on rows that are ready, one at a time."""
@@ -79,6 +81,12 @@ class Model(Spec):
     def in_order(self) -> list[Step]:
         """Steps, the lowest rate first."""
         return sorted(self.steps, key=lambda step: step.asked_per_second)
+
+    @property
+    def is_unsteady(self) -> bool:
+        """Whether the machine changed while the model was measured."""
+        ratio = self.saturated_again_per_second / self.saturated_per_second
+        return not 1 / UNSTEADY <= ratio <= UNSTEADY
 
     def rate_within(self, limit_ms: float) -> float | None:
         """The highest rate with p99 within a limit and nothing shed, below every rate at which it was not so.
@@ -105,6 +113,8 @@ class Model(Spec):
         return rate == self.in_order[-1].asked_per_second or any(step.generator_busy > GENERATOR_LIMIT for step in upto)
 
 
+UNSTEADY = 1.15
+"""Between two measurements of the same rate, one over the other."""
 GENERATOR_LIMIT = 0.9
 """Above this share of its processor a load generator measures itself."""
 

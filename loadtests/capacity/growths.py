@@ -58,7 +58,6 @@ def by_rate(planned: Plan, manifest: HpaSpec) -> dict[str, float]:
 WAYS = (
     Way("the manifest's targets", of_the_manifest, with_room=False),
     Way("in flight by the plan", by_little, with_room=False),
-    Way("in flight by the plan, with room", by_little, with_room=True),
     Way("requests/s by the plan", by_rate, with_room=False),
     Way("requests/s by the plan, with room", by_rate, with_room=True),
 )

@@ -32,13 +32,13 @@ from runtime.predictor import load_predictor
 from serving.batching.layout import is_small
 from serving.settings import Settings
 
-SHARES = (0.15, 0.3, 0.5, 0.6, 0.7, 0.8, 0.95, 1.2)
+SHARES = (0.15, 0.3, 0.5, 0.65, 0.8, 0.95, 1.2)
 """Of the rate at saturation; the last one is an overload."""
 LIMIT_OVER_ALONE = 5
 """The limit of p99 that a model is held to, over what one request alone takes: room for four others in front."""
 ENOUGH = 600
 """Requests of a step at half of the rate, so that its p99 is that of six or more."""
-SHORTEST_S, LONGEST_S = 3.0, 12.0
+SHORTEST_S, LONGEST_S = 3.0, 10.0
 GENERATOR_MOST = 700.0
 """More than Locust asks for in a second on one processor here; quicker models are stepped up to this."""
 QUEUE_S = 0.25
@@ -97,6 +97,7 @@ def measure_model(one: Subject, apart: Apart) -> Model:
             before = _page(server)
             seen = _stepped(one, repository, server, rate, seconds)
             whole = batches(_page(server), before)
+            again = drive_hard(_at(one, server), CONNECTIONS, CLOSED_S)
             memory = server.rss_bytes()
     with on(apart.pod):
         engine_rate = _engine(one)
@@ -111,6 +112,7 @@ def measure_model(one: Subject, apart: Apart) -> Model:
             limit_ms=_round_up(LIMIT_OVER_ALONE * alone.p50_ms),
             alone_ms=alone.p50_ms,
             saturated_per_second=most.per_second,
+            saturated_again_per_second=again.per_second,
             saturated_connections=CONNECTIONS,
             engine_per_second=engine_rate,
             here=is_small(latency.latency, Settings.model_fields["here_ms"].default) if latency else False,

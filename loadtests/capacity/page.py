@@ -69,7 +69,8 @@ def _measured_row(model: Model) -> str:
         _times(half),
         _times(most),
         f"{most.mean_batch:.1f}" if most else "-",
-        f"{model.saturated_per_second:.4g}",
+        f"{model.saturated_per_second:.4g}"
+        + (f" (**unsteady**: {model.saturated_again_per_second:.4g} after the steps)" if model.is_unsteady else ""),
         f"{model.saturated_per_second / model.engine_per_second:.2f}",
         f"{model.memory_mib:.0f}",
         f"{model.ready_s:.1f}",

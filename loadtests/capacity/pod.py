@@ -26,7 +26,7 @@ class PodSpec:
     """Inputs that may wait; one more is refused at once."""
     timeout_s: float = 30.0
     here: bool = False
-    """Runs on the event loop: what waits lies in sockets, where no bound refuses it and no gauge sees it."""
+    """Runs on the event loop: most of what waits lies in sockets, where no bound refuses it."""
 
     @property
     def most_per_second(self) -> float:
@@ -69,7 +69,7 @@ class Pod:
     @property
     def gauges(self) -> tuple[int, int]:
         """modelyard_queue_depth and modelyard_in_flight, as a scrape sees them."""
-        return (0, 0) if self._spec.here else (self.waiting, self.in_flight)
+        return self.waiting, self.in_flight
 
     def offer(self, request: int, now: float) -> bool:
         """Queue a request; False: it is refused."""

@@ -85,6 +85,13 @@ def test_without_figures_of_a_gpu_the_page_says_so_in_one_line(tmp_path: Path) -
     assert table(tmp_path).splitlines()[-1] == NONE_YET
 
 
+def test_figures_of_capacity_are_no_recipe(tmp_path: Path) -> None:
+    write_results(tmp_path / "digits_cnn.json", RESULTS)
+    alone = table(tmp_path)
+    (tmp_path / "capacity.json").write_text("{}", encoding="utf-8")
+    assert table(tmp_path) == alone
+
+
 def test_figures_of_a_gpu_are_no_recipe_and_have_a_table_of_their_own(tmp_path: Path) -> None:
     write_results(tmp_path / "digits_cnn.json", RESULTS)
     write_gpu_results(tmp_path / GPU_FILE, gpu_results())

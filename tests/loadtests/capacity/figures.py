@@ -18,7 +18,9 @@ STEPS = (step(30, 11, 25), step(50, 14, 40), step(60, 16, 60), step(80, 25, 160)
 def model(name: str = "picture", **more: Any) -> Model:
     given = {
         "task": "image-classification", "sent": "image/jpeg, 50000 bytes", "artefact": "int8", "limit_ms": 60.0,
-        "alone_ms": 11.0, "saturated_per_second": 100.0, "saturated_connections": 32, "engine_per_second": 110.0,
+        "alone_ms": 11.0, "saturated_per_second": 100.0, "saturated_again_per_second": 101.0,
+        "saturated_connections": 32,
+        "engine_per_second": 110.0,
         "here": False, "largest_batch": 1, "max_queue": 25, "batch_ms": {1: 9.0}, "memory_mib": 200.0, "ready_s": 1.0,
         "steps": STEPS,
     }  # fmt: skip
