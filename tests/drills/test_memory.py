@@ -39,6 +39,7 @@ def bomb(side_px: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
 
 
+@pytest.mark.drill
 def test_what_would_need_too_much_memory_is_refused_before_it_has_any(models: Path, tmp_path: Path, seen: Seen) -> None:
     bombs = {
         "a picture of 2.5 gigapixels": (bomb(50_000), {}),
