@@ -11,6 +11,7 @@ import time
 from bisect import bisect_left
 from collections.abc import Iterable
 from pathlib import Path
+from typing import get_args
 
 from prometheus_client import CollectorRegistry, Metric, disable_created_metrics, values
 from prometheus_client.exposition import choose_encoder
@@ -19,15 +20,15 @@ from prometheus_client.registry import Collector
 from prometheus_client.samples import Exemplar
 
 from runtime.choice import Choice
-from serving.observing.families import SECONDS, Families
+from serving.observing.families import SECONDS, Families, Mode
 from serving.observing.gpu_metrics import gpu_figures
 from serving.observing.logs import lines_lost
 from serving.observing.model_metrics import ModelMetrics
 from serving.observing.nv_metrics import nv_families
-from serving.observing.reserved import reserve
+from serving.observing.reserved import reserve, use_reserved
 from serving.observing.tallies import Tally
 
-reserve()
+use_reserved()
 disable_created_metrics()  # type: ignore[no-untyped-call] # a second series for every counter, which nothing here reads
 
 __all__ = ["MULTIPROCESS", "Metrics", "ModelMetrics"]
@@ -41,6 +42,9 @@ class Metrics:
     """The service's figures."""
 
     def __init__(self, nv_metrics: bool = False) -> None:
+        if MULTIPROCESS:
+            gauges = (f"gauge_{mode}" for mode in get_args(Mode))
+            reserve(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]), ("counter", "histogram", *gauges))
         self._registry = CollectorRegistry()
         self.families = Families(self._registry)
         self._source: Collector = self._registry

@@ -9,6 +9,7 @@ Knows file descriptors and logging. Knows nothing of what lines say.
 
 import logging
 import os
+import select
 import threading
 import time
 from collections import deque
@@ -80,8 +81,11 @@ class PatientHandler(logging.Handler):
 
     def _write(self, line: str) -> None:
         left = memoryview(f"{line}\n".encode(errors="backslashreplace"))
-        try:
-            while left:
+        while left:
+            try:
                 left = left[os.write(self._descriptor, left) :]
-        except OSError:  # closed: there is nobody to tell
-            self.lost += 1
+            except BlockingIOError:  # whoever shares the pipe has set it so; it is full all the same
+                select.select([], [self._descriptor], [])
+            except OSError:  # closed: there is nobody to tell
+                self.lost += 1
+                return

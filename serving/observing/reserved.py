@@ -9,6 +9,9 @@ Knows prometheus_client's files. Knows nothing of figures.
 
 import logging
 import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
 
 from prometheus_client import values
 from prometheus_client.mmap_dict import MmapedDict
@@ -68,6 +71,24 @@ def _take_room(filename: str, least_bytes: int) -> None:
         os.close(descriptor)
 
 
-def reserve() -> None:
+def reserve(folder: Path, kinds: Iterable[str]) -> None:
+    """Take this process's room for figures of each kind, before there are any.
+
+    Raises:
+        OSError: there is not enough of it.
+    """
+    for kind in kinds:
+        _take_room(str(folder / f"{kind}_{os.getpid()}.db"), FIRST_BYTES)
+
+
+def use_reserved() -> None:
     """From now on every such file that this process makes takes its room."""
     values.MmapedDict = ReservedDict  # type: ignore[attr-defined] # where its values look
+
+
+def shrink(folder: Path, pid: int) -> None:
+    """Give back the room that a process which has ended did not use; what it counted stays."""
+    for file in folder.glob(f"*_{pid}.db"):
+        with file.open("r+b") as stream:
+            used = int.from_bytes(stream.read(4), sys.byteorder)
+            stream.truncate(max(used, 8))

@@ -22,7 +22,7 @@ from serving.repository.bring_up import Serve
 from serving.repository.hands import Hands, Stopped
 from serving.repository.memory import give_back
 from serving.repository.routes import Routes
-from serving.repository.scan import Found, scan, scan_model
+from serving.repository.scan import Found, place_of, scan, scan_model
 from serving.repository.served import ServedModel
 from serving.repository.shelf import Shelf
 from serving.repository.slots import ModelState, Proven
@@ -110,7 +110,9 @@ class ModelRepository:
     async def start(self) -> None:
         """Bring up every model, several at a time; then look after them until `close`."""
         found: dict[str, Found] = {}
+        place = None
         try:
+            place = await self._hands.prove(place_of, self._folder)
             found = await self._hands.prove(scan, self._folder, self._engines)
             self._problem = "" if found else f"{self._folder} holds no models; make one with `modelyard export`"
         except BundleError as cause:
@@ -129,7 +131,7 @@ class ModelRepository:
         self._hands.started()
         self._starting = False
         if self._watch is not None:
-            self._begin(self._watch.run(found))
+            self._begin(self._watch.run(found, place))
         if self._golden is not None:
             self._begin(self._golden.run(self._answering))
 

@@ -53,8 +53,9 @@ class Watch:
         self._place: tuple[int, int] | None = None
         """Where models were found last."""
 
-    async def run(self, found: dict[str, Found]) -> None:
-        """Look for ever; `found` is what was acted on already."""
+    async def run(self, found: dict[str, Found], place: tuple[int, int] | None = None) -> None:
+        """Look for ever; `found` is what was acted on already, and was found at `place`."""
+        self._place = place if found else None
         acted, before = dict(found), dict(found)
         while True:
             await asyncio.sleep(self._poll_s)

@@ -7,7 +7,6 @@ all requests are answered there is nothing worth waiting for. Knows signals and 
 import os
 import signal
 import threading
-import time
 from types import FrameType
 
 from serving.observing.logs import last_words
@@ -36,7 +35,7 @@ def end_soon(num_unanswered: int, within_s: float = END_S) -> None:
     """End this process after so long, if it has not ended by itself; the exit code is 0 if nothing is unanswered."""
 
     def end() -> None:
-        time.sleep(within_s)
+        threading.Event().wait(within_s)  # not time.sleep, which fails where libfaketime plays with the clock
         last_words(
             "after %g s something still hangs that began before the end: a model that loads, a volume or a collector "
             "of traces that does not answer; the process ends without it",

@@ -23,6 +23,7 @@ from pathlib import Path
 from prometheus_client.multiprocess import mark_process_dead
 
 from serving.http.listening import address, listener
+from serving.observing.reserved import shrink
 from serving.security.access import Access
 from serving.security.tls import tls_files
 from serving.settings import Settings
@@ -137,6 +138,7 @@ class Supervisor:
     def _forget_figures(self, worker: Worker) -> None:
         """What the dead counted still counts; what it said of the present (its gauges) does not."""
         mark_process_dead(worker.process.pid, str(self._figures))  # type: ignore[no-untyped-call]
+        shrink(self._figures, worker.process.pid)
 
     def _name(self, worker: Worker) -> str:
         return f"worker {worker.index + 1} of {self._shared.number} (process {worker.process.pid})"

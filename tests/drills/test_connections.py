@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.builders import png
+from tests.builders import png, write_fake_bundle
 from tests.drills.asking import CLASSIFY, Asked, ask, figure, metrics_url, within
 from tests.drills.conftest import Seen
 from tests.drills.machine import allow_files, cpu_s
@@ -91,8 +91,18 @@ def vanish(connection: socket.socket) -> None:
     connection.close()
 
 
+@pytest.fixture(scope="module")
+def left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server that clients come to and vanish from."""
+    folder = tmp_path_factory.mktemp("left")
+    write_fake_bundle(folder / "models")
+    with running(folder / "models", folder) as server:
+        server.wait_for_status("/v2/health/ready", 200)
+        yield server
+
+
 @pytest.mark.parametrize("when", ["in the middle of a body", "before the answer", "in the middle of an answer"])
-def test_clients_that_vanish_leave_nothing_behind(models: Path, tmp_path: Path, when: str, seen: Seen) -> None:
+def test_clients_that_vanish_leave_nothing_behind(left: Server, when: str, seen: Seen) -> None:
     raw = png()
     head = f"POST {CLASSIFY} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(raw)}\r\n\r\n".encode()
     what = {
@@ -100,15 +110,13 @@ def test_clients_that_vanish_leave_nothing_behind(models: Path, tmp_path: Path, 
         "before the answer": head + raw,
         "in the middle of an answer": b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n",
     }[when]
-    with running(models, tmp_path) as server:
-        server.wait_for_status("/v2/health/ready", 200)
-        for _ in range(100):
-            connection = socket.create_connection(server.address, timeout=SOON_S)
-            connection.sendall(what)
-            if when == "in the middle of an answer":
-                connection.recv(10)
-            vanish(connection)
-        took = within(SOON_S, lambda: figure(server, "modelyard_in_flight") == 0, "nothing to be in flight")
-        assert server.client.post(CLASSIFY, content=raw).status_code == 200
-        assert "ERROR" not in server.stderr()
-        seen(f"100 clients {when}: nothing in flight after {took:.1f} s, the next is answered, no error in the log")
+    for _ in range(100):
+        connection = socket.create_connection(left.address, timeout=SOON_S)
+        connection.sendall(what)
+        if when == "in the middle of an answer":
+            connection.recv(10)
+        vanish(connection)
+    took = within(SOON_S, lambda: figure(left, "modelyard_in_flight") == 0, "nothing to be in flight")
+    assert left.client.post(CLASSIFY, content=raw).status_code == 200
+    assert "ERROR" not in left.stderr()
+    seen(f"100 clients {when}: nothing in flight after {took:.1f} s, the next is answered, no error in the log")

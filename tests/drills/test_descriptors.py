@@ -28,7 +28,9 @@ def _hard(server: Server) -> int:
     return resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE)[1]
 
 
-@pytest.mark.parametrize("flags", [(), ("--workers=1", "--metrics-port=0")], ids=["plain", "metrics port"])
+@pytest.mark.parametrize(
+    "flags", [(), pytest.param(("--metrics-port=0",), marks=pytest.mark.drill)], ids=["plain", "metrics port"]
+)
 def test_out_of_descriptors_it_waits_for_them_quietly_and_goes_on(
     models: Path, tmp_path: Path, flags: tuple[str, ...], seen: Seen
 ) -> None:

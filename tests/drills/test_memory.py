@@ -39,6 +39,7 @@ def bomb(side_px: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
 
 
+@pytest.mark.drill
 def test_what_would_need_too_much_memory_is_refused_before_it_has_any(models: Path, tmp_path: Path, seen: Seen) -> None:
     bombs = {
         "a picture of 2.5 gigapixels": (bomb(50_000), {}),
@@ -146,20 +147,23 @@ def test_workers_go_on_where_the_memory_they_share_is_full(models: Path, tmp_pat
         assert shutil.disk_usage(memory).free == 0
         with asking(server) as asked:
             time.sleep(3)
-            for number in range(300):  # figures that nobody has counted before, of many models
-                once(server, f"/v2/models/m{number}")
+            for path in PATHS:  # figures that nobody has counted before
+                for _ in range(NUM_EACH):
+                    server.client.get(path)
             write_fake_bundle(models, "second", labels=("red", "green"))
             within(SOON_S, lambda: once(server, "/v2/models/second/ready").status_code == 200, "a new model")
             time.sleep(HANGS_S)  # a worker whose reports stay away would be not ready by now
             assert once(server, "/v2/health/ready").status_code == 200
         assert crew.ids() == workers, server.stderr()
         counted = figure(server, "modelyard_requests_total")
-        assert counted > 300
+        assert counted >= NUM_EACH * len(PATHS)
         (memory / "ballast").unlink()
         assert "Traceback" not in server.stderr()
         seen(f"{asked}; the same two workers, ready throughout, {counted:.0f} requests counted")
 
 
+NUM_EACH = 25
+PATHS = ("/v1/models", "/v2", "/v2/models/none", "/openapi.json", "/nowhere", "/v2/models/fake/ready")
 HANGS_S = 8.0
 """Longer than the five seconds after which a silent worker makes the service not ready."""
 

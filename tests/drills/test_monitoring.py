@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.builders import png
+from tests.builders import png, write_fake_bundle
 from tests.drills.asking import asking, figure, once
 from tests.drills.conftest import Seen
 from tests.drills.machine import cpu_s
@@ -21,9 +21,11 @@ PNG = png()
 SCRAPE = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
-@pytest.fixture
-def server(models: Path, tmp_path: Path) -> Iterator[Server]:
-    with running(models, tmp_path, "--max-read-s=2") as server:
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("watched")
+    write_fake_bundle(folder / "models")
+    with running(folder / "models", folder, "--max-read-s=2") as server:
         server.wait_for_status("/v2/health/ready", 200)
         yield server
 
@@ -72,7 +74,7 @@ def test_scrapers_that_do_not_read_are_cut_off_and_keep_nobody_waiting(server: S
     seen(f"20 cut off after 2 s; predictions {asked}")
 
 
-@pytest.mark.parametrize("fault", ["gone", "silent"])
+@pytest.mark.parametrize("fault", [pytest.param("gone", marks=pytest.mark.drill), "silent"])
 def test_a_collector_of_traces_that_is_not_there_costs_no_answer_and_no_time_at_the_end(
     models: Path, tmp_path: Path, fault: str, seen: Seen
 ) -> None:

@@ -57,7 +57,9 @@ def test_keys_that_break_while_it_runs_leave_the_old_ones_in_force(models: Path,
         seen(f"{', '.join(BROKEN)}: the old key 200, others 401; a good file is in force {took:.1f} s later")
 
 
-@pytest.mark.parametrize("what", ["cut short", "empty", "missing"])
+@pytest.mark.parametrize(
+    "what", ["empty", *(pytest.param(what, marks=pytest.mark.drill) for what in ("cut short", "missing"))]
+)
 def test_keys_that_are_broken_at_the_start_are_a_reason_not_to_start(
     models: Path, tmp_path: Path, what: str, seen: Seen
 ) -> None:

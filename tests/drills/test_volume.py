@@ -179,6 +179,7 @@ def test_an_unmounted_volume_is_no_deletion_of_its_models(models: Path, tmp_path
             seen(asked)
 
 
+@pytest.mark.drill
 def test_a_repository_that_is_moved_away_and_comes_back(models: Path, tmp_path: Path, seen: Seen) -> None:
     with running(models, tmp_path, POLL) as server:
         server.wait_for_status("/v2/health/ready", 200)
@@ -241,6 +242,7 @@ def test_a_bundle_overwritten_in_place_answers_on_as_it_was_loaded(models: Path,
         seen(f"{asked}; the other bundle is served {took:.1f} s after it was whole")
 
 
+@pytest.mark.drill
 def test_a_link_that_is_swapped_is_a_new_version(models: Path, tmp_path: Path, seen: Seen) -> None:
     second = tmp_path / "second"
     shutil.copytree(models, second)

@@ -105,3 +105,14 @@ def test_a_line_that_is_no_text_is_written_all_the_same(pipe: tuple[int, int]) -
     handler.emit(line("odd \ud800 name"))
     handler.flush()
     assert os.read(pipe[0], 100) == b"odd \\ud800 name\n"
+
+
+def test_a_pipe_that_others_have_set_not_to_block_is_waited_for_too(pipe: tuple[int, int]) -> None:
+    before = fill(pipe[1])
+    os.set_blocking(pipe[1], False)
+    handler = PatientHandler(pipe[1])
+    handler.emit(line("late"))
+    time.sleep(0.05)
+    told = read(pipe[0], before + len("late\n"))
+    assert told.endswith("late\n")
+    assert handler.lost == 0

@@ -2,12 +2,13 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from serving.observing import reserved
-from serving.observing.reserved import FIRST_BYTES, ReservedDict
+from serving.observing.reserved import FIRST_BYTES, ReservedDict, reserve, shrink
 
 
 @pytest.fixture
@@ -64,3 +65,16 @@ def test_a_file_that_cannot_be_begun_says_where_and_for_what(file: Path, monkeyp
     monkeypatch.setattr(reserved.os, "posix_fallocate", no_room)
     with pytest.raises(OSError, match=r"No space left on device: figures of several processes.*counter_1\.db"):
         ReservedDict(str(file))
+
+
+def test_room_is_taken_before_there_are_figures_and_what_is_left_of_it_is_given_back(tmp_path: Path) -> None:
+    reserve(tmp_path, ("counter", "histogram"))
+    files = [tmp_path / f"{kind}_{os.getpid()}.db" for kind in ("counter", "histogram")]
+    assert [file.stat().st_size for file in files] == [FIRST_BYTES] * 2
+    with closing(ReservedDict(str(files[0]))) as figures:
+        figures.write_value("a", 3.0, 0.0)
+    shrink(tmp_path, os.getpid())
+    assert [file.stat().st_size for file in files] == [8 + 4 + 4 + 16, 8]
+    told = [list(ReservedDict.read_all_values_from_file(str(file))) for file in files]
+    assert [(key, value) for key, value, *_ in told[0]] == [("a", 3.0)]
+    assert told[1] == []

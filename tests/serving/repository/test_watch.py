@@ -46,7 +46,6 @@ async def test_an_empty_folder_in_the_place_of_the_repository_is_no_deletion(
     folder = tmp_path / "models"
     publish(folder)
     async with kept(folder, POLL_S) as here:
-        await here.a_few_looks()
         folder.rename(tmp_path / "away")
         folder.mkdir()
         await here.until(lambda: "is its volume mounted?" in caplog.text)
