@@ -64,7 +64,7 @@ test-serving: serving-env ## install the serving extra alone, as a wheel, and ru
 	cp -r tests pyproject.toml $(SERVING)
 	cd $(SERVING) && .venv/bin/pytest tests/runtime tests/serving/endpoints tests/serving/oip $(addprefix tests/serving/,$(WHOLE))
 
-serving-env:
+serving-env: ## the environment of test-serving
 	rm -rf $(SERVING) && mkdir -p $(SERVING)
 	$(PYTHON) -m venv $(SERVING)/.venv
 	$(SERVING)/.venv/bin/pip install -q --disable-pip-version-check -c constraints.txt '.[serving]' httpx hypothesis pytest pytest-timeout pytest-xdist trustme
@@ -72,7 +72,7 @@ serving-env:
 test-clients: $(INSTALLED) clients-env ## Triton's, KServe's and OpenAI's clients and perf_analyzer, as they are, against a server process
 	$(CLIENTS)/.venv/bin/python -m pytest --confcutdir=tests/clients tests/clients
 
-clients-env:
+clients-env: ## the environment of test-clients
 	$(PYTHON) -m venv $(CLIENTS)/.venv
 	$(CLIENTS)/.venv/bin/pip install -q --disable-pip-version-check -r tests/clients/requirements.txt
 	$(CLIENTS)/.venv/bin/python tests/clients/get_perf_analyzer.py $(CLIENTS)/perf

@@ -16,15 +16,18 @@ from tests.gpu import missing
 LONGEST = (
     "tests/e2e/test_readme.py",
     "tests/export/test_import_hf.py",
+    "tests/training/test_run.py",
     "tests/conformance/test_engines.py",
     "tests/scoring/test_ray.py",
-    "tests/export/test_left_out.py",
     "tests/scoring/test_commands.py",
+    "tests/serving/workers/test_workers.py",
     "tests/scoring/test_killed.py",
     "tests/conformance/test_architectures.py",
     "tests/loadtests/test_gpu_bench.py",
     "tests/conformance/test_runtimes.py",
     "tests/e2e/test_line.py",
+    "tests/export/test_left_out.py",
+    "tests/export/test_package.py",
 )
 """Files that take half a minute and more, longest first: one of them begun last would run alone at the end."""
 

@@ -35,7 +35,7 @@ def draw_scores(path: Path, scores: Sequence[float], kinds: Sequence[str], norma
     left.hist([values[names == kind] for kind in order], bins=np.linspace(0, 1, 31).tolist(), stacked=True, label=order)
     left.axvline(THRESHOLD, color="black", linestyle="--", label="threshold")
     left.set(xlabel="anomaly score", ylabel="samples", title="scores of the test split")
-    left.legend(fontsize=8)
+    left.legend(loc="upper right", fontsize=8)  # "best" warns where finding it takes a second
     _draw_roc(right, values, names != normal)
     figure.savefig(path, dpi=120)
 

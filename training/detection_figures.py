@@ -59,7 +59,7 @@ def draw_scores(path: Path, judged: Verdicts, threshold: float) -> None:
     axes.axvline(threshold, color="black", linestyle="--", label=f"default threshold {threshold:.2f}")
     title = f"from the threshold on: precision {precision:.3f}, recall {recall:.3f}"
     axes.set(xlabel="score", ylabel="boxes of the test split", title=title)
-    axes.legend()
+    axes.legend(loc="upper right")
     figure.savefig(path, dpi=120)
 
 

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from sklearn.decomposition import PCA
 from sklearn.metrics import roc_auc_score
-from torchmetrics.classification import BinaryAUROC
 
 from bundle.tensors import Array
 from training.graph import Graph, Inputs
@@ -33,17 +32,6 @@ def threshold_of(raw_scores: torch.Tensor) -> torch.Tensor:
     """
     logs = raw_scores.double().clamp_min(1e-12).log()
     return (logs.mean() + SPREADS * logs.std(correction=0)).exp().float()
-
-
-class ScoreAuroc(BinaryAUROC):
-    """AUROC of the first output, a score a sample, over targets that are not all 0 (a label, or a mask)."""
-
-    def __init__(self) -> None:
-        super().__init__(thresholds=None)
-
-    def update(self, outputs: tuple[torch.Tensor, ...], targets: torch.Tensor) -> None:  # type: ignore[override]
-        """`targets` int64 [batch, ...]: 1 is anomalous."""
-        super().update(outputs[0], is_anomalous(targets).long())
 
 
 def is_anomalous(targets: torch.Tensor) -> torch.Tensor:

@@ -29,7 +29,7 @@ def draw_curves(path: Path, rows: list[dict[str, float]], metric: str) -> None:
     for name, label in (("train_loss", "train"), ("validation_loss", "validation")):
         left.plot(epochs, [row[name] for row in rows], marker=".", label=label)
     left.set(xlabel="epoch", ylabel="loss", title="loss")
-    left.legend()
+    left.legend(loc="upper right")
     name = f"validation_{metric}"
     right.plot(epochs, [row[name] for row in rows], marker=".", color="tab:green")
     right.set(xlabel="epoch", ylabel=metric, title=f"{metric} on validation")

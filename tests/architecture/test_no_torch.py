@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.builders import png, write_fake_bundle
 
 BLOCKED = (
@@ -52,6 +54,8 @@ main(sys.argv[2:])
 HEAVY = ("torch", "lightning", "onnxruntime", "fastapi", "cv2", "numpy", "pydantic", "tokenizers", "transformers",
          "pyarrow")  # fmt: skip
 
+ONLY_TRAINING = ("lightning", "torchmetrics", "transformers", "torch._dynamo")
+
 
 def test_serving_answers_without_torch(tmp_path: Path) -> None:
     write_fake_bundle(tmp_path)
@@ -97,5 +101,20 @@ def test_scoring_needs_neither_torch_nor_a_server(tmp_path: Path) -> None:
 
 def test_the_command_imports_nothing_heavy_before_it_knows_the_subcommand() -> None:
     code = f"import modelyard, sys; print([name for name in {HEAVY!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_export_starts_without_what_only_training_needs() -> None:
+    """Their import takes longer than torch's; sys.modules, since torch's own code asks for some of them."""
+    pytest.importorskip("torch", reason="export needs torch")
+    code = f"""
+import sys
+import export.commands
+from training.tasks import TASKS, training_task
+for task_id in TASKS:
+    training_task(task_id)
+print([name for name in {ONLY_TRAINING!r} if name in sys.modules])
+"""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 torch = pytest.importorskip("torch", reason="training needs torch")
 
 from training.deviation import (  # noqa: E402
-    ScoreAuroc,
     baselines,
     bounded,
     is_anomalous,
     threshold_of,
 )
+from training.validation_metrics import ScoreAuroc  # noqa: E402
 
 LAW = settings(derandomize=True, deadline=None, max_examples=200)
 RAW = st.floats(0, 1e6, width=32)

@@ -1,6 +1,6 @@
 """What each task means while training: loss, metric, baseline, pictures. The same file names as in bundle/tasks.
 
-Knows torch and torchmetrics. Knows nothing of data files, of the loop or of engines.
+Knows torch. Knows nothing of data files, of the loop or of engines.
 """
 
 from bundle.errors import RunError

@@ -6,14 +6,13 @@ The loss is FCDD's (Liznerski et al. 2021) at every pixel: a deviation a costs a
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import cv2
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
-from torchmetrics import Metric
 
 from bundle.heatmap import decode_map
 from bundle.metrics.anomaly import GOOD, AnomalyMetric, Marked
@@ -29,7 +28,6 @@ from training.data.prepared import PreparedSplit
 from training.data.samples import Samples
 from training.data.surfaces import Surface
 from training.deviation import (
-    ScoreAuroc,
     baselines,
     bounded,
     deviations,
@@ -37,6 +35,9 @@ from training.deviation import (
     threshold_of,
 )
 from training.graph import Graph
+
+if TYPE_CHECKING:
+    from torchmetrics import Metric
 
 SCORE_SHARE = 0.1  # the score is the mean of so much of the map: a small defect shows, a single pixel does not
 MAP_QUANTILE = 0.995  # of held-out normal pixels below the map's threshold
@@ -107,8 +108,10 @@ class AnomalyTraining:
         missed = -torch.log((-torch.expm1(-logits)).clamp_min(1e-12)) * defect
         return normal + DEFECT_WEIGHT * (missed.sum(dim=(1, 2)) / defect.sum(dim=(1, 2)).clamp_min(1)).mean()
 
-    def new_metric(self) -> Metric:
+    def new_metric(self) -> "Metric":
         """AUROC of the scores."""
+        from training.validation_metrics import ScoreAuroc
+
         return ScoreAuroc()
 
     def finish(self, graph: Graph, train: PreparedSplit, validation: PreparedSplit) -> Decode:

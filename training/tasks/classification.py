@@ -2,15 +2,13 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 from sklearn.linear_model import LogisticRegression
 from torch import nn
 from torch.nn import functional
-from torchmetrics import Metric
-from torchmetrics.classification import MulticlassAccuracy
 
 from bundle.metrics.classification import ClassificationMetric
 from bundle.preprocess import ImageResize, Preprocess, Source
@@ -23,6 +21,9 @@ from training.data.prepared import PreparedSplit
 from training.data.samples import Samples
 from training.figures import draw_confusion
 from training.graph import Graph
+
+if TYPE_CHECKING:
+    from torchmetrics import Metric
 
 MAX_BASELINE_SAMPLES = 10_000  # logistic regression on more takes minutes and moves the figure by about a point
 
@@ -64,8 +65,10 @@ class ClassificationTraining:
         """Cross-entropy (label smoothing as in Szegedy et al. 2016)."""
         return functional.cross_entropy(logits, targets, label_smoothing=label_smoothing)
 
-    def new_metric(self) -> Metric:
+    def new_metric(self) -> "Metric":
         """Share of samples whose best score is the right label's (micro average: every sample counts the same)."""
+        from training.validation_metrics import Accuracy
+
         return Accuracy(num_classes=self.num_outputs, average="micro")
 
     def score(self, answers: Sequence[Classification], targets: list[int]) -> dict[str, float]:
@@ -93,14 +96,6 @@ class ClassificationTraining:
         """confusion_matrix.png of the test split."""
         counts = self._counted(answers, [samples.target(i) for i in range(len(samples))]).counts
         draw_confusion(folder / "confusion_matrix.png", counts, self.labels)
-
-
-class Accuracy(MulticlassAccuracy):
-    """Accuracy of served scores."""
-
-    def update(self, outputs: tuple[torch.Tensor, ...], targets: torch.Tensor) -> None:  # type: ignore[override]
-        """Count one batch; `outputs` is (scores [batch, labels],)."""
-        super().update(outputs[0], targets)
 
 
 def _pixels(split: PreparedSplit) -> Array:

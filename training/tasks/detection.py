@@ -2,12 +2,11 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 from torch import nn
-from torchmetrics import Metric
 
 from bundle.metrics.average_precision import MAX_DETECTIONS, average_precision, best_f1_threshold, verdicts
 from bundle.metrics.detection import Box, DetectionMetric, box_figures, boxes_of, truth_of
@@ -16,7 +15,6 @@ from bundle.tasks import Decode
 from bundle.tasks.detection import Detection, DetectionDecode
 from training.assignment import PADDING, detection_loss
 from training.augment import build_augment
-from training.average_precision import MeanAveragePrecision
 from training.blobs import box_grid, otsu_blobs
 from training.config import Augment
 from training.data.prepared import PreparedSplit
@@ -24,6 +22,9 @@ from training.data.samples import Samples
 from training.detection_figures import draw_best_and_worst, draw_precision_recall, draw_scores
 from training.graph import Graph
 from training.nms import DetectionTail
+
+if TYPE_CHECKING:
+    from torchmetrics import Metric
 
 NUM_CANDIDATES = 300  # that suppression chooses from: three for each row that is given out
 # Lower scores lie at the far end of COCO's curve: on BCCD's validation split a floor of 0.05 costs 0.0005 of mAP, one
@@ -73,12 +74,16 @@ class DetectionTraining:
         places, boxes_xyxy, points_xy = logits
         return detection_loss(places, boxes_xyxy, points_xy, targets)
 
-    def new_metric(self) -> Metric:
+    def new_metric(self) -> "Metric":
         """COCO's AP, of the graph's four outputs."""
+        from training.average_precision import MeanAveragePrecision
+
         return MeanAveragePrecision(self.num_outputs)
 
     def finish(self, graph: Graph, train: PreparedSplit, validation: PreparedSplit) -> Decode:
         """Boxes are listed by default from the score on that gives the best F1 on validation."""
+        from training.average_precision import MeanAveragePrecision
+
         metric = MeanAveragePrecision(self.num_outputs)
         with torch.inference_mode():
             for start in range(0, len(validation), EVALUATION_BATCH):

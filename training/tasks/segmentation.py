@@ -2,15 +2,13 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import cv2
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
-from torchmetrics import Metric
-from torchmetrics.classification import MulticlassJaccardIndex
 
 from bundle.errors import DataError
 from bundle.metrics.segmentation import SegmentationMetric, count_pixels, iou, mask_figures
@@ -27,6 +25,9 @@ from training.data.prepared import PreparedSplit
 from training.data.samples import Samples
 from training.figures import draw_bars
 from training.graph import Graph
+
+if TYPE_CHECKING:
+    from torchmetrics import Metric
 
 NUM_DRAWN = 4  # best and as many worst answers
 TILE_WIDTH_PX = 300
@@ -74,8 +75,10 @@ class SegmentationTraining:
         logits = logits.float()  # sums over a million pixels
         return _cross_entropy(logits, targets, label_smoothing) + 1 - _soft_iou(logits.softmax(dim=1), targets)
 
-    def new_metric(self) -> Metric:
+    def new_metric(self) -> "Metric":
         """IoU a class over the whole split, averaged over the classes; void is left out."""
+        from training.validation_metrics import MaskIou
+
         return MaskIou(self.num_outputs, ignore_index=VOID_TARGET, validate_args=False)
 
     def finish(self, graph: Graph, train: PreparedSplit, validation: PreparedSplit) -> Decode:
@@ -156,14 +159,6 @@ class Decide(nn.Module):
         next_best = torch.where(classes == mask, float("-inf"), logits).amax(dim=1, keepdim=True)
         margin = (1 - (next_best - best).exp()) / (logits - best).exp().sum(dim=1, keepdim=True)
         return mask[:, 0].to(torch.uint8), margin[:, 0]
-
-
-class MaskIou(MulticlassJaccardIndex):
-    """torchmetrics' index, updated with (`mask`, `margin`) and targets."""
-
-    def update(self, outputs: tuple[torch.Tensor, ...], targets: torch.Tensor) -> None:  # type: ignore[override]
-        """Count the pixels of a batch."""
-        super().update(outputs[0].long(), targets)
 
 
 def _cross_entropy(logits: torch.Tensor, targets: torch.Tensor, label_smoothing: float) -> torch.Tensor:

@@ -2,12 +2,11 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
 from torch import nn
-from torchmetrics import Metric
 
 from bundle.metrics.series_anomaly import SeriesAnomalyMetric
 from bundle.preprocess import Series, Source
@@ -18,7 +17,6 @@ from training.config import Augment
 from training.data.prepared import PreparedSplit
 from training.data.samples import Samples
 from training.deviation import (
-    ScoreAuroc,
     baselines,
     bounded,
     deviations,
@@ -26,6 +24,9 @@ from training.deviation import (
     threshold_of,
 )
 from training.graph import Graph
+
+if TYPE_CHECKING:
+    from torchmetrics import Metric
 
 NORMAL = 0
 
@@ -76,8 +77,10 @@ class SeriesAnomalyTraining:
         normal = (targets == NORMAL).to(logits.dtype)
         return (logits.mean(dim=1) * normal).sum() / normal.sum().clamp_min(1)
 
-    def new_metric(self) -> Metric:
+    def new_metric(self) -> "Metric":
         """AUROC of the scores."""
+        from training.validation_metrics import ScoreAuroc
+
         return ScoreAuroc()
 
     def finish(self, graph: Graph, train: PreparedSplit, validation: PreparedSplit) -> Decode:

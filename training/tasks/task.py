@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import torch
 from torch import nn
-from torchmetrics import Metric
 
 from bundle.preprocess import Preprocess, Source
 from bundle.tasks import Decode
@@ -14,6 +13,9 @@ from training.config import Augment
 from training.data.prepared import PreparedSplit
 from training.data.samples import Samples
 from training.graph import Graph
+
+if TYPE_CHECKING:
+    from torchmetrics import Metric
 
 
 class TrainingTask(Protocol):
@@ -50,7 +52,7 @@ class TrainingTask(Protocol):
         """Mean loss of a batch, a scalar; `logits` is what the network gives."""
         ...
 
-    def new_metric(self) -> Metric:
+    def new_metric(self) -> "Metric":
         """A fresh validation metric, updated with (output tensors as served, targets)."""
         ...
 
