@@ -82,8 +82,9 @@ $(GPU_INSTALLED): pyproject.toml constraints.txt
 test-image: $(INSTALLED) ## the steps of Dockerfile.serving-cpu without Docker, then its entry point until its health check holds
 	$(BIN)/python docker/rehearse.py docker/Dockerfile.serving-cpu build/rehearsal
 
-k8s-check: $(K8S)/.installed ## build, validate and look over the manifests of k8s/; needs kubectl, and no cluster
-	$(K8S)/.venv/bin/python k8s/check.py
+k8s-check: $(K8S)/.installed ## build, validate and look over the manifests of k8s/, into build/k8s/report.md; needs no cluster
+	k8s/kubectl.sh $(K8S)/bin
+	PATH="$(CURDIR)/$(K8S)/bin:$$PATH" $(K8S)/.venv/bin/python k8s/check.py
 
 $(K8S)/.installed: k8s/requirements.txt
 	$(PYTHON) -m venv $(K8S)/.venv
