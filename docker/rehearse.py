@@ -24,6 +24,8 @@ from dockerfile import Copy, Run, Stage, Workdir, read
 ROOT = Path(__file__).parents[1]
 OWN = ("/build", "/models", "/opt", "/wheels", "/work")
 """Where our Dockerfiles put things; in commands and variables these become folders of the rehearsal."""
+PORTS = ("MODELYARD_PORT", "MODELYARD_GRPC_PORT", "MODELYARD_METRICS_PORT")
+"""Fixed in an image, free ones here."""
 PATIENCE_S = 60.0
 
 
@@ -94,8 +96,7 @@ class Rehearsal:
         """
         environment = {name: self.rooted(image, value) for name, value in image.environment.items()}
         environment["PATH"] = environment["PATH"].replace("$PATH", os.environ["PATH"])
-        given = {"MODELYARD_PORT": str(_free_port()), "MODELYARD_GRPC_PORT": str(_free_port())}
-        environment |= {name: value for name, value in given.items() if name in environment}
+        environment |= {name: str(_free_port()) for name in PORTS if name in environment}
         command = [*image.exec_form("ENTRYPOINT"), *(arguments or image.exec_form("CMD"))]
         check = [self.rooted(image, word) for word in image.exec_form("HEALTHCHECK")]
         print(f"[image] {shlex.join(command)} with {shlex.join(check)}", flush=True)

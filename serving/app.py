@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from bundle.preprocess import Limits
 from serving import errors
@@ -23,6 +23,7 @@ from serving.endpoints.endpoint import handler
 from serving.http import openai, openapi
 from serving.http.front import Front
 from serving.http.inputs import InputLimits
+from serving.http.metrics_port import METRICS, metrics_response, watchers_app
 from serving.http.models import models_router
 from serving.observing.drift import Drift
 from serving.observing.endings import Endings
@@ -54,9 +55,11 @@ OnLoaded = Callable[[list[ModelState]], None]
 class Application:
     """FastAPI, with the frame of every request around it, and the predictions answered before it."""
 
-    def __init__(self, api: FastAPI, front: Front, beside: Beside | None = None) -> None:
+    def __init__(self, api: FastAPI, front: Front, watchers: ASGIApp, beside: Beside | None = None) -> None:
         self.api = api
         self.front = front
+        self.watchers = watchers
+        """What is answered on the port for metrics and health, where there is one."""
         self.beside = beside
         """The gRPC server, where there is one."""
 
@@ -105,7 +108,8 @@ def create_app(settings: Settings, on_loaded: OnLoaded | None = None, devices: D
     front.guard = parts.access if parts.access.asks_for_keys else None
     _add_routes(api, front, parts)
     openapi.install(api)
-    return Application(api, front, parts.grpc)
+    watchers = watchers_app(parts.fleet, parts.metrics, lambda: front.draining)
+    return Application(api, front, watchers, parts.grpc)
 
 
 def _parts(settings: Settings, on_loaded: OnLoaded | None, devices: Devices) -> Parts:
@@ -198,7 +202,6 @@ def _add_routes(api: FastAPI, front: Front, parts: Parts) -> None:
     for router in routers(models, parts.metrics, admin, limits):
         api.include_router(router)
 
-    @api.get("/metrics", summary="Figures for Prometheus", tags=["health"])
+    @api.get(METRICS, summary="Figures for Prometheus", tags=["health"])
     async def exposition(request: Request) -> Response:
-        content, content_type = await parts.metrics.scrape(request.headers.get("accept", ""))
-        return Response(content, headers={"Content-Type": content_type})
+        return await metrics_response(parts.metrics, request.headers.get("accept", ""))

@@ -4,6 +4,7 @@ import gc
 import logging
 import shlex
 import signal
+import socket
 import sys
 import warnings
 from pathlib import Path
@@ -16,7 +17,8 @@ from bundle.spec import problems
 from serving.app import create_app
 from serving.batching.placing import placing_of
 from serving.endpoints import ENDPOINTS
-from serving.http.listening import address, listener, uvicorn_config
+from serving.http.listening import address, check_ports, listener, uvicorn_config
+from serving.http.metrics_port import MetricsPort
 from serving.observing.logs import configure
 from serving.repository.memory import few_arenas
 from serving.repository.slots import ModelState
@@ -35,11 +37,13 @@ def serve_command(arguments: list[str]) -> None:
     few_arenas(settings.own_threads)
     configure(settings.log_format, settings.log_level)
     warnings.filterwarnings("ignore", module=r"PIL\.")  # a client's odd picture is answered; it is no news for the log
+    check_ports(settings)
     placing_of(settings)  # told once, here, and not by each worker
     place = Place.given()
     if settings.workers > 1 and place is None:
         sys.exit(supervise(settings, arguments))
     sock = listener(settings.host, settings.port, shared=place is not None)
+    watched_sock = _metrics_listener(settings, shared=place is not None)
     port = sock.getsockname()[1]  # the one that was given, or the free one that port 0 asks for
     where = address(settings.host, port, "https" if settings.tls_cert else "http")
     app = create_app(settings, on_loaded=lambda models: _announce(settings.repository, where, models))
@@ -48,7 +52,14 @@ def serve_command(arguments: list[str]) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     if place is None:
         log.info("listening on %s", where)
-    DrainingServer(config, app.front, sock, settings.drain_s, app.beside).run(sockets=[sock])
+        if watched_sock is not None:
+            log.info("metrics and health on %s", address(settings.host, watched_sock.getsockname()[1]))
+    watched = MetricsPort(app.watchers, watched_sock) if watched_sock is not None else None
+    DrainingServer(config, app.front, sock, settings.drain_s, app.beside, watched).run(sockets=[sock])
+
+
+def _metrics_listener(settings: Settings, *, shared: bool) -> socket.socket | None:
+    return None if settings.metrics_port is None else listener(settings.host, settings.metrics_port, shared=shared)
 
 
 def _from_environment() -> Settings:

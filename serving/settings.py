@@ -29,6 +29,8 @@ class Settings(BaseSettings):
     """TCP port for HTTP; 0 takes a free one."""
     grpc_port: Annotated[int | None, Field(ge=0, le=65535)] = None
     """TCP port for gRPC; 0 takes a free one; left out: no gRPC."""
+    metrics_port: Annotated[int | None, Field(ge=0, le=65535)] = None
+    """TCP port for /metrics and health alone, in plain HTTP without keys; 0 takes a free one; left out: none."""
     grpc_max_message_bytes: int = Field(default=64 * 2**20, ge=1)
     """Largest gRPC request."""
     device: Literal["cpu", "cuda"] = "cpu"

@@ -10,7 +10,9 @@ import uvicorn
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp
 
+from bundle.errors import BadInput
 from serving.http.connections import ConnectionLimits, allow_files, guarded
+from serving.http.metrics_port import MAX_CONNECTIONS
 from serving.security.tls import server_context, tls_files
 from serving.settings import Settings
 
@@ -33,7 +35,7 @@ def uvicorn_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
     Raises:
         BadInput: TLS files that cannot be used.
     """
-    allow_files(settings.max_connections)
+    allow_files(settings.max_connections + (0 if settings.metrics_port is None else MAX_CONNECTIONS))
     limits = ConnectionLimits(
         settings.max_connections,
         settings.max_header_bytes,
@@ -67,6 +69,21 @@ def with_cors(app: ASGIApp, origins: tuple[str, ...]) -> ASGIApp:
         allow_headers=ASKED_BY_SCRIPTS,
         expose_headers=SHOWN_TO_SCRIPTS,
     )
+
+
+def check_ports(settings: Settings) -> None:
+    """Refuse one port for two purposes, which the system would notice late, or not at all.
+
+    Raises:
+        BadInput: two settings name the same port.
+    """
+    flags: dict[int, str] = {}
+    for name in ("port", "grpc_port", "metrics_port"):
+        port, flag = getattr(settings, name), f"--{name.replace('_', '-')}"
+        if port:  # 0 is a free one each time
+            if port in flags:
+                raise BadInput(f"{flags[port]} and {flag} are both {port}; give each a port of its own")
+            flags[port] = flag
 
 
 def listener(host: str, port: int, *, shared: bool = False) -> socket.socket:

@@ -11,6 +11,8 @@ from starlette.responses import Response
 
 from serving.errors import sendable
 
+LIVE, READY = "/v2/health/live", "/v2/health/ready"
+
 
 class Health(Protocol):
     """Whoever can tell: the models of this process, or all processes that share the port."""
@@ -26,17 +28,27 @@ def health_router(health: Health) -> APIRouter:
     """The routes."""
     router = APIRouter(tags=["health"])
 
-    @router.get("/v2/health/live", summary="Can this service still answer?")
+    @router.get(LIVE, summary="Can this service still answer?")
     async def live() -> Response:
-        not_live, not_ready = health.not_live_because(), health.not_ready_because()
-        return _json(not_live, live=not not_live, ready=not not_ready)
+        return live_response(health)
 
-    @router.get("/v2/health/ready", summary="Is everything decided, and does at least one model answer?")
+    @router.get(READY, summary="Is everything decided, and does at least one model answer?")
     async def ready() -> Response:
-        not_live, not_ready = health.not_live_because(), health.not_ready_because()
-        return _json(not_ready, live=not not_live, ready=not not_ready)
+        return ready_response(health)
 
     return router
+
+
+def live_response(health: Health) -> Response:
+    """200, or 503 with the reason why the service should be started again."""
+    not_live, not_ready = health.not_live_because(), health.not_ready_because()
+    return _json(not_live, live=not not_live, ready=not not_ready)
+
+
+def ready_response(health: Health) -> Response:
+    """200, or 503 with the reason why the service should get no traffic."""
+    not_live, not_ready = health.not_live_because(), health.not_ready_because()
+    return _json(not_ready, live=not not_live, ready=not not_ready)
 
 
 def _json(reason: str, **content: bool) -> Response:

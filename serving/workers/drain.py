@@ -3,7 +3,8 @@
 Closing idle connections, as servers do, drops the request that is just arriving on one; closing the listening socket
 resets the connections that wait to be accepted. So, on SIGTERM: every answer says `Connection: close` and its client
 goes elsewhere; what waits to be accepted is accepted; then the listener closes; connections that stay silent for a
-moment are closed last. Knows uvicorn and sockets. Knows nothing of requests.
+moment are closed last. Those who watch are answered until everything else has ended. Knows uvicorn and sockets. Knows
+nothing of requests.
 """
 
 import asyncio
@@ -38,6 +39,18 @@ class Beside(Protocol):
         ...
 
 
+class Watched(Protocol):
+    """A port in the same event loop that answers for as long as there is anything to tell."""
+
+    async def start(self) -> None:
+        """Listen."""
+        ...
+
+    async def stop(self) -> None:
+        """End."""
+        ...
+
+
 class DrainingServer(uvicorn.Server):
     """uvicorn's server with an end that loses nothing."""
 
@@ -48,8 +61,10 @@ class DrainingServer(uvicorn.Server):
         listener: socket.socket,
         limit_s: float,
         beside: Beside | None = None,
+        watched: Watched | None = None,
     ) -> None:
         super().__init__(config)
+        self._watched = watched
         self._beside = beside
         self._front = front
         front.begun = self.server_state.tasks
@@ -57,12 +72,15 @@ class DrainingServer(uvicorn.Server):
         self._limit_s = limit_s
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start both servers; where the one beside cannot, neither stays."""
+        """Start all servers; where one beside cannot, none stays."""
         await super().startup(sockets)
-        if self._beside is None or not self.started:
+        if not self.started:
             return
         try:
-            await self._beside.start()
+            if self._watched is not None:
+                await self._watched.start()
+            if self._beside is not None:
+                await self._beside.start()
         except BaseException:
             await super().shutdown(sockets)
             raise
@@ -91,3 +109,5 @@ class DrainingServer(uvicorn.Server):
             log.error("%d requests stay without an answer after %g s", self._front.in_flight, self._limit_s)
         self.config.timeout_graceful_shutdown = max(1, round(end - now()))
         await super().shutdown(sockets)
+        if self._watched is not None:
+            await self._watched.stop()

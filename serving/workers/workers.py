@@ -219,12 +219,14 @@ def supervise(settings: Settings, arguments: Sequence[str]) -> int:
     Access(settings)  # told once, here, and not by each worker
     tls = tls_files(settings)
     with ExitStack() as held:
-        asked = {"port": settings.port, "grpc-port": settings.grpc_port}
+        asked = {"port": settings.port, "grpc-port": settings.grpc_port, "metrics-port": settings.metrics_port}
         ports = {name: _hold(held, settings.host, port) for name, port in asked.items() if port is not None}
         where = address(settings.host, ports["port"], "https" if tls else "http")
         log.info("listening on %s with %d processes", where, settings.workers)
         if "grpc-port" in ports:
             log.info("gRPC listens on %s:%d", settings.host, ports["grpc-port"])
+        if "metrics-port" in ports:
+            log.info("metrics and health on %s", address(settings.host, ports["metrics-port"]))
         folder = held.enter_context(private_folder())
         return Supervisor(_command(arguments, ports), settings.workers, settings.drain_s, folder).run()
 

@@ -108,7 +108,7 @@ def test_what_a_serving_image_sets_are_settings(file: Path, monkeypatch: pytest.
     settings = Settings()
     assert settings.host == "0.0.0.0"  # noqa: S104 - a container's own network
     assert settings.port == Settings.model_fields["port"].default
-    assert last.other["EXPOSE"].split() == [str(settings.port), str(settings.grpc_port)]
+    assert last.other["EXPOSE"].split() == [str(settings.port), str(settings.grpc_port), str(settings.metrics_port)]
     assert settings.device == ("cuda" if "gpu" in file.name else "cpu")
 
 

@@ -17,6 +17,7 @@ OTHER = {
     "host": "0.0.0.0",  # noqa: S104 - a value to read, nothing listens on it
     "port": 1,
     "grpc_port": 2,
+    "metrics_port": 5678,
     "grpc_max_message_bytes": 3,
     "workers": 4,
     "device": "cuda",
