@@ -4,13 +4,13 @@ Knows what was measured. Knows nothing of how.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from loadtests.bench_models import PICTURE, TEXT, TINY
 from loadtests.model_bench import SERVICE, LoadRow
 from loadtests.overload import Overload
 from loadtests.rounds import over
+from loadtests.targets import Line, at_least, at_most
 
 if TYPE_CHECKING:
     from loadtests.bench import Report
@@ -22,16 +22,6 @@ ADDED_MS = 0.25
 START_S, RSS_SHARE = 1.5, 1.3
 OVERLOAD_SHARE, RECOVERED_SHARE, DEADLINE_SPREAD = 0.9, 0.9, 2.0
 OVERLOAD_CODES = {200, 503, 504}
-
-
-@dataclass(frozen=True)
-class Line:
-    """One target."""
-
-    what: str
-    target: str
-    measured: str
-    holds: bool
 
 
 def shown(report: "Report") -> list[Line]:
@@ -52,16 +42,6 @@ def shown(report: "Report") -> list[Line]:
         lines.append(at_most("SIGTERM under load: requests without an answer", 0, len(report.stop.lost)))
         lines.append(at_most("SIGTERM under load: exit code", 0, report.stop.exit_code))
     return lines
-
-
-def at_least(what: str, target: float, value: float) -> Line:
-    """The more the better."""
-    return Line(what, f">= {target:g}", f"{value:.3f}", value >= target)
-
-
-def at_most(what: str, target: float, value: float) -> Line:
-    """The less the better."""
-    return Line(what, f"<= {target:g}", f"{value:.3f}", value <= target)
 
 
 def _spread(row: LoadRow) -> float:

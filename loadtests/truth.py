@@ -7,15 +7,13 @@ import asyncio
 import sys
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
 
 import httpx
 import msgspec
 import tyro
 
-from bundle.manifest import Manifest
 from bundle.store import newest, open_bundle
-from bundle.tasks import TASKS
+from loadtests.golden import golden_path
 from loadtests.server import service
 from serving.endpoints import ENDPOINTS
 from training.config import TrainConfig
@@ -37,7 +35,7 @@ def truth(model: tyro.conf.Positional[Path], /) -> int:
     config = TrainConfig.model_validate(manifest.provenance.arguments)
     splits = config.data.load()
     with service(model.parent) as port:
-        answers = asyncio.run(_ask(f"http://127.0.0.1:{port}{_query(manifest)}", manifest.task, splits.test))
+        answers = asyncio.run(_ask(f"http://127.0.0.1:{port}{golden_path(manifest)}", manifest.task, splits.test))
     task = training_task(config.task)(splits.labels, config.preprocess)
     figure = task.score(answers, [splits.test.target(i) for i in range(len(splits.test))])[task.metric_name]
     evidence = manifest.artefacts[manifest.default_artefact].evidence
@@ -47,13 +45,6 @@ def truth(model: tyro.conf.Positional[Path], /) -> int:
         f"{task.metric_name} {figure:.6f}; evidence: {proven:.6f}"
     )
     return 0 if abs(figure - proven) <= ROUNDING else 1
-
-
-def _query(manifest: Manifest) -> str:
-    """Path and query that show as much of an answer as the evidence was made from."""
-    options = msgspec.to_builtins(TASKS[manifest.task](manifest.decode).golden_options())
-    chosen = {"model": manifest.name} | {name: value for name, value in options.items() if value is not None}
-    return f"{ENDPOINTS[manifest.task].path}?{urlencode(chosen)}"
 
 
 async def _ask(url: str, task: str, test: Samples) -> list[Any]:

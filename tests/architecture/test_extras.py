@@ -68,7 +68,7 @@ def test_what_is_pinned_is_what_is_asked_for(extra: str) -> None:
         assert version is None or requirement.specifier.contains(version), f"{requirement} is pinned to {version}"
 
 
-@pytest.mark.parametrize("extra", ["dev", "gpu", "huggingface", "serving", "tensorrt", "tune"])
+@pytest.mark.parametrize("extra", ["dev", "gpu", "huggingface", "loadtests", "serving", "tensorrt", "tune"])
 def test_what_is_installed_is_pinned(extra: str) -> None:
     always = (Requirement(one).name for one in PROJECT["dependencies"])
     assert set(map(plain, (*requirements(extra), *always))) - pins().keys() == set()
