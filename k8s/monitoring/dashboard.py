@@ -40,7 +40,9 @@ def _dashboard() -> dashboard.Dashboard:
     made = (
         dashboard.Dashboard("Modelyard")
         .uid(UID)
-        .description("Models that answer: traffic, time, quality of answers, versions, GPUs. Made from k8s/monitoring/panels.py.")
+        .description(
+            "Models that answer: traffic, time, quality of answers, versions, GPUs. Made from k8s/monitoring/panels.py."
+        )
         .tags(["modelyard"])
         .refresh("30s")
         .time("now-3h", "now")
@@ -112,7 +114,10 @@ def _target(query: Query, letter: str, instant: bool) -> prometheus.Dataquery:
 
 def _thresholds(panel: Panel) -> dashboard.ThresholdsConfig:
     below = "red" if panel.steps[0][1] == "green" else "green"
-    steps = [model.Threshold(value=None, color=below), *(model.Threshold(value=at, color=colour) for at, colour in panel.steps)]
+    steps = [
+        model.Threshold(value=None, color=below),
+        *(model.Threshold(value=at, color=colour) for at, colour in panel.steps),
+    ]
     return dashboard.ThresholdsConfig().mode(model.ThresholdsMode.ABSOLUTE).steps(steps)
 
 
@@ -126,7 +131,11 @@ def _timeseries(panel: Panel) -> timeseries.Panel:
     made = (
         timeseries.Panel()
         .legend(legend)
-        .tooltip(common.VizTooltipOptions().mode(common_model.TooltipDisplayMode.MULTI).sort(common_model.SortOrder.DESCENDING))
+        .tooltip(
+            common.VizTooltipOptions()
+            .mode(common_model.TooltipDisplayMode.MULTI)
+            .sort(common_model.SortOrder.DESCENDING)
+        )
         .line_width(1)
         .fill_opacity(40 if panel.stacked else 10)
         .min(0)

@@ -1,0 +1,188 @@
+"""Two services under load, with everything happening to them that a panel or an alert is about.
+
+One is a process alone whose machine fails when told to (faulty.py), one is `modelyard serve --workers 2` as it is; a
+scoring job runs beside them. Golden inputs are asked and their answers checked. Knows what to provoke. Knows nothing of
+Prometheus.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from bundle.tasks.classification import ClassificationDecode
+from loadtests.client import Client, Load, post, run
+from loadtests.questions import questions
+from loadtests.server import ROOT, Server, family, free_port, ready
+from tests.builders import LABELS, png, write_fake_bundle, write_fake_task_bundle
+from tests.conformance.examples import EXAMPLES, KINDS
+
+SECONDS = 100.0
+"""So that drift has its hundred samples, at two a second."""
+STEADY = ("picture", "text", "series", "fallback")
+REFERENCE = {"label_share": [0.01, 0.01, 0.98], "score_histogram": [0.0] * 9 + [1.0]}
+"""Of another test split than what is asked: drift."""
+GOLDEN = ("--golden-every-s", "2", "--golden-failures-to-die", "1000")
+JOB_ROWS, BAD_ROWS = 4000, 400
+
+
+def write_models(repository: Path, *, sound: bool) -> None:
+    """A repository: where it is not sound, one model is damaged."""
+    write_fake_bundle(repository, "picture", reference=REFERENCE)
+    (repository / "picture/serving.toml").write_text('canary = {version = "next", share = 1.0}\n', encoding="utf-8")
+    write_fake_bundle(repository, "slow")
+    (repository / "slow/serving.toml").write_text("max_queue = 8\nmax_batch_size = 4\n", encoding="utf-8")
+    write_fake_bundle(repository, "fallback")
+    (repository / "fallback/serving.toml").write_text('precision = "int8"\n', encoding="utf-8")
+    for name, task, kind in (
+        ("text", "text-classification", "text-tokens"),
+        ("series", "series-anomaly-detection", "series"),
+    ):
+        asked = KINDS[kind]
+        raws = [(asked.media_type, raw) for raw in asked.raws]
+        preprocess, decode = asked.preprocess[0], EXAMPLES[task].decode
+        write_fake_task_bundle(repository, name, task, preprocess, decode, raws, dict(asked.assets))
+    damaged = write_fake_bundle(repository, "damaged")
+    if not sound:
+        (damaged / "model.fake.json").write_bytes(b"{}")
+
+
+class Rehearsal:
+    """What runs."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.faults, self.alone_models, self.fleet_models = folder / "faults", folder / "alone", folder / "fleet"
+        self.faults.mkdir(parents=True)
+        write_models(self.alone_models, sound=False)
+        write_models(self.fleet_models, sound=True)
+        self.metrics_ports = {"alone": free_port(), "fleet": free_port(), "job": free_port()}
+        self.alone = self._serve("alone", "k8s.monitoring.faulty", str(self.faults), str(self.alone_models))
+        self.fleet = self._serve("fleet", "serving", str(self.fleet_models), "--workers", "2")
+        self.told: dict[str, object] = {}
+
+    def _serve(self, name: str, module: str, *arguments: str) -> Server:
+        port = free_port()
+        command = [sys.executable, "-m", module, *arguments, "--port", str(port), *GOLDEN,
+                   "--metrics-port", str(self.metrics_ports[name])]  # fmt: skip
+        return Server(name, port, "/v2/health/ready", command)
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Both services answer inside."""
+        with ready(self.alone, self.fleet):
+            yield
+
+    def play(self) -> None:
+        """Everything, from beginning to end; takes SECONDS.
+
+        Raises:
+            RuntimeError: an answer was wrong, or none was right.
+        """
+        loads = [*self._steady(), *self._too_much()]
+        threads = [threading.Thread(target=run, args=(client.run(SECONDS),)) for client in loads]
+        for thread in threads:
+            thread.start()
+        try:
+            with self._job() as job:
+                self._incidents()
+                self.told["scoring job"] = f"exit code {job.wait()}"
+            for thread in threads:
+                thread.join()
+        finally:
+            for client in loads:
+                client.stopped = True
+        self._look_at([client.load for client in loads])
+
+    def _steady(self) -> list[Client]:
+        """Golden inputs of four families, to both services."""
+        clients = []
+        for server, models in ((self.alone, self.alone_models), (self.fleet, self.fleet_models)):
+            golden = [request for name in STEADY for request in questions(models / name).golden]
+            clients.append(Client(server.port, golden, connections=4, rate=60.0))
+        return clients
+
+    def _too_much(self) -> list[Client]:
+        """More than `slow` can answer: refused, late, and given up by their clients."""
+        picture = png()
+        path = "/v1/classify?model=slow"
+        hurried = post(path, "image/png", picture, headers=["X-Request-Timeout-Ms: 300"])
+        patient = post(path, "image/png", picture)
+        return [Client(self.alone.port, [patient], 24), Client(self.alone.port, [hurried], 4, rate=8.0)]
+
+    def _incidents(self) -> None:
+        """One after the other; each lasts a few scrapes."""
+        began = time.monotonic()
+        for at_s, name, until_s in (
+            (3, "slow", SECONDS), (30, "canary", SECONDS), (40, "wrong", 50), (45, "broken", 50), (55, "memory", 75),
+            (70, "gpu-lost", SECONDS),
+        ):  # fmt: skip
+            threading.Timer(at_s, (self.faults / name).touch).start()
+            if until_s < SECONDS:
+                threading.Timer(until_s, (self.faults / name).unlink).start()
+        self._after(began, 10)
+        for models in (self.alone_models, self.fleet_models):
+            write_fake_bundle(
+                models, "picture", version=2, reference=REFERENCE, decode=ClassificationDecode(labels=LABELS[::-1])
+            )
+        for at_s in (25, 35, 45, 55):
+            self._after(began, at_s)
+            self._kill_a_worker()
+        self._after(began, 80)
+        self._leave_early()
+        self._after(began, SECONDS)
+
+    @staticmethod
+    def _after(began: float, seconds: float) -> None:
+        time.sleep(max(0.0, began + seconds - time.monotonic()))
+
+    def _kill_a_worker(self) -> None:
+        workers = family(self.fleet.process.pid)[1:]
+        if workers:
+            os.kill(workers[-1], signal.SIGKILL)
+
+    def _leave_early(self) -> None:
+        """Clients that ask and go away before the answer."""
+        path = "/v1/classify?model=slow"
+        wire = post(path, "image/png", png()).wire
+        for _ in range(12):
+            with (
+                contextlib.suppress(OSError),
+                socket.create_connection(("127.0.0.1", self.alone.port), timeout=5) as gone,
+            ):
+                gone.sendall(wire)
+                time.sleep(0.2)
+
+    @contextmanager
+    def _job(self) -> Iterator[subprocess.Popen[bytes]]:
+        """A scoring job with bad rows."""
+        rows = self.folder / "rows.jsonl"
+        good, bad = json.dumps({"series": [1.0] * 24}), json.dumps({"series": [1.0]})
+        rows.write_text("\n".join([good] * (JOB_ROWS - BAD_ROWS) + [bad] * BAD_ROWS) + "\n", encoding="utf-8")
+        command = [sys.executable, "modelyard.py", "score", str(self.fleet_models / "series"), str(rows),
+                   str(self.folder / "scored"), "--metrics-port", str(self.metrics_ports["job"])]  # fmt: skip
+        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as job:
+            try:
+                yield job
+            finally:
+                job.kill()
+
+    def _look_at(self, loads: list[Load]) -> None:
+        codes = sum((Counter(load.codes) for load in loads), Counter[int]())
+        wrong = [problem for load in loads for problem in load.wrong]
+        self.told |= {
+            "answers by code": dict(codes),
+            "wrong answers": len(wrong),
+            "connections cut": sum(len(one.lost) for one in loads),
+        }
+        if not codes[200] or not codes[503] or not codes[504]:
+            raise RuntimeError(f"the load did not provoke what it should: {self.told}")
