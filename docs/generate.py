@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from bundle.manifest import schema
+from k8s.monitoring.make import PAGES as MONITORING
 from serving.settings import Settings, describe
 from training.results import table
 
@@ -13,6 +14,7 @@ PAGES = {
     "docs/manifest.schema.json": lambda: json.dumps(schema(), indent=1) + "\n",
     "docs/settings.md": lambda: describe(Settings),
     "docs/results.md": lambda: table(ROOT / "results"),
+    **MONITORING,
 }
 
 

@@ -6,7 +6,6 @@ Prometheus.
 """
 
 import contextlib
-import json
 import os
 import signal
 import socket
@@ -19,7 +18,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bundle.tasks.classification import ClassificationDecode
+import pyarrow
+from pyarrow import parquet
+
 from loadtests.client import Client, Load, post, run
 from loadtests.questions import questions
 from loadtests.server import ROOT, Server, family, free_port, ready
@@ -32,13 +33,13 @@ STEADY = ("picture", "text", "series", "fallback")
 REFERENCE = {"label_share": [0.01, 0.01, 0.98], "score_histogram": [0.0] * 9 + [1.0]}
 """Of another test split than what is asked: drift."""
 GOLDEN = ("--golden-every-s", "2", "--golden-failures-to-die", "1000")
-JOB_ROWS, BAD_ROWS = 4000, 400
+JOB_ROWS, BAD_EVERY, NUM_STEPS = 20_000, 10, 24
 
 
 def write_models(repository: Path, *, sound: bool) -> None:
     """A repository: where it is not sound, one model is damaged."""
     write_fake_bundle(repository, "picture", reference=REFERENCE)
-    (repository / "picture/serving.toml").write_text('canary = {version = "next", share = 1.0}\n', encoding="utf-8")
+    (repository / "picture/serving.toml").write_text("canary = {version = 2, share = 1.0}\n", encoding="utf-8")
     write_fake_bundle(repository, "slow")
     (repository / "slow/serving.toml").write_text("max_queue = 8\nmax_batch_size = 4\n", encoding="utf-8")
     write_fake_bundle(repository, "fallback")
@@ -66,7 +67,9 @@ class Rehearsal:
         write_models(self.alone_models, sound=False)
         write_models(self.fleet_models, sound=True)
         self.metrics_ports = {"alone": free_port(), "fleet": free_port(), "job": free_port()}
-        self.alone = self._serve("alone", "k8s.monitoring.faulty", str(self.faults), str(self.alone_models))
+        self.alone = self._serve(
+            "alone", "k8s.monitoring.faulty", str(self.faults), str(self.alone_models), "--here-ms", "0"
+        )
         self.fleet = self._serve("fleet", "serving", str(self.fleet_models), "--workers", "2")
         self.told: dict[str, object] = {}
 
@@ -101,14 +104,14 @@ class Rehearsal:
         finally:
             for client in loads:
                 client.stopped = True
-        self._look_at([client.load for client in loads])
+        self._look_at([client.load for client in loads], wrong_of_fleet=loads[1].load.wrong)
 
     def _steady(self) -> list[Client]:
         """Golden inputs of four families, to both services."""
         clients = []
         for server, models in ((self.alone, self.alone_models), (self.fleet, self.fleet_models)):
             golden = [request for name in STEADY for request in questions(models / name).golden]
-            clients.append(Client(server.port, golden, connections=4, rate=60.0))
+            clients.append(Client(server.port, golden, connections=4, rate=30.0))
         return clients
 
     def _too_much(self) -> list[Client]:
@@ -117,33 +120,37 @@ class Rehearsal:
         path = "/v1/classify?model=slow"
         hurried = post(path, "image/png", picture, headers=["X-Request-Timeout-Ms: 300"])
         patient = post(path, "image/png", picture)
-        return [Client(self.alone.port, [patient], 24), Client(self.alone.port, [hurried], 4, rate=8.0)]
+        return [Client(self.alone.port, [patient], 24, rate=32.0), Client(self.alone.port, [hurried], 8, rate=16.0)]
 
     def _incidents(self) -> None:
         """One after the other; each lasts a few scrapes."""
+        faults = self.faults
         began = time.monotonic()
-        for at_s, name, until_s in (
-            (3, "slow", SECONDS), (30, "canary", SECONDS), (40, "wrong", 50), (45, "broken", 50), (55, "memory", 75),
-            (70, "gpu-lost", SECONDS),
-        ):  # fmt: skip
-            threading.Timer(at_s, (self.faults / name).touch).start()
-            if until_s < SECONDS:
-                threading.Timer(until_s, (self.faults / name).unlink).start()
-        self._after(began, 10)
-        for models in (self.alone_models, self.fleet_models):
-            write_fake_bundle(
-                models, "picture", version=2, reference=REFERENCE, decode=ClassificationDecode(labels=LABELS[::-1])
-            )
-        for at_s in (25, 35, 45, 55):
-            self._after(began, at_s)
-            self._kill_a_worker()
-        self._after(began, 80)
-        self._leave_early()
-        self._after(began, SECONDS)
+        for at_s, happens in (
+            (3, (faults / "slow").touch),
+            (10, self._publish),
+            (25, self._kill_a_worker),
+            (30, (faults / "canary").touch),
+            (35, self._kill_a_worker),
+            (40, (faults / "wrong").touch),
+            (42, (faults / "broken").touch),
+            (45, self._kill_a_worker),
+            (50, (faults / "wrong").unlink),
+            (50, (faults / "broken").unlink),
+            (55, self._kill_a_worker),
+            (55, (faults / "memory").touch),
+            (70, (faults / "gpu-lost").touch),
+            (75, (faults / "memory").unlink),
+            (80, self._leave_early),
+            (SECONDS, lambda: None),
+        ):
+            time.sleep(max(0.0, began + at_s - time.monotonic()))
+            happens()
 
-    @staticmethod
-    def _after(began: float, seconds: float) -> None:
-        time.sleep(max(0.0, began + seconds - time.monotonic()))
+    def _publish(self) -> None:
+        """A new version, that answers otherwise: a canary."""
+        for models in (self.alone_models, self.fleet_models):
+            write_fake_bundle(models, "picture", labels=LABELS[::-1], reference=REFERENCE)
 
     def _kill_a_worker(self) -> None:
         workers = family(self.fleet.process.pid)[1:]
@@ -165,9 +172,9 @@ class Rehearsal:
     @contextmanager
     def _job(self) -> Iterator[subprocess.Popen[bytes]]:
         """A scoring job with bad rows."""
-        rows = self.folder / "rows.jsonl"
-        good, bad = json.dumps({"series": [1.0] * 24}), json.dumps({"series": [1.0]})
-        rows.write_text("\n".join([good] * (JOB_ROWS - BAD_ROWS) + [bad] * BAD_ROWS) + "\n", encoding="utf-8")
+        rows = self.folder / "rows.parquet"
+        beats = [[1.0] * (1 if row % BAD_EVERY == 0 else NUM_STEPS) for row in range(JOB_ROWS)]
+        parquet.write_table(pyarrow.table({"series": beats}), rows)
         command = [sys.executable, "modelyard.py", "score", str(self.fleet_models / "series"), str(rows),
                    str(self.folder / "scored"), "--metrics-port", str(self.metrics_ports["job"])]  # fmt: skip
         with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as job:
@@ -176,13 +183,14 @@ class Rehearsal:
             finally:
                 job.kill()
 
-    def _look_at(self, loads: list[Load]) -> None:
+    def _look_at(self, loads: list[Load], wrong_of_fleet: list[str]) -> None:
         codes = sum((Counter(load.codes) for load in loads), Counter[int]())
-        wrong = [problem for load in loads for problem in load.wrong]
         self.told |= {
             "answers by code": dict(codes),
-            "wrong answers": len(wrong),
+            "wrong answers of the service without faults": len(wrong_of_fleet),
             "connections cut": sum(len(one.lost) for one in loads),
         }
+        if wrong_of_fleet:
+            raise RuntimeError(f"{len(wrong_of_fleet)} golden answers are wrong, e.g. {wrong_of_fleet[0]}")
         if not codes[200] or not codes[503] or not codes[504]:
             raise RuntimeError(f"the load did not provoke what it should: {self.told}")
