@@ -33,7 +33,8 @@ SCRAPE = "2s"
 RATE_INTERVAL = "20s"
 """Grafana's $__rate_interval is four scrapes at the least; a busy machine may miss some."""
 STEP_S = 2.0
-FAILED = 'sum(count_over_time((up{job="modelyard"} == 0 and on (instance) last_over_time(modelyard_build_info[10m]))[10m:2s]))'
+KNOWN = "last_over_time(modelyard_build_info[10m])"
+FAILED = f'sum(count_over_time((up{{job="modelyard"}} == 0 and on (instance) {KNOWN})[10m:2s]))'
 """Of targets that answer at other times."""
 PROMTOOL = (
     ("check", "rules", "rules.yaml"),

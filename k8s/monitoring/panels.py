@@ -458,7 +458,7 @@ GPU = (
     ),
     Panel(
         "GPU temperature",
-        "",
+        "From about 85 on GPUs slow themselves down.",
         (Query(f"modelyard_gpu_temperature_celsius{{{NS}}}", GPU_LEGEND),),
         "celsius",
         width=6,

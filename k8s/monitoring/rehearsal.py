@@ -27,8 +27,8 @@ from loadtests.server import ROOT, Server, family, free_port, ready
 from tests.builders import LABELS, png, write_fake_bundle, write_fake_task_bundle
 from tests.conformance.examples import EXAMPLES, KINDS
 
-SECONDS = 100.0
-"""So that drift has its hundred samples, at two a second."""
+SECONDS = 120.0
+"""So that drift has its hundred samples, at two a second at the most, on a busy machine too."""
 STEADY = ("picture", "text", "series", "fallback")
 REFERENCE = {"label_share": [0.01, 0.01, 0.98], "score_histogram": [0.0] * 9 + [1.0]}
 """Of another test split than what is asked: drift."""
@@ -109,18 +109,19 @@ class Rehearsal:
     def _steady(self) -> list[Client]:
         """Golden inputs of four families, to both services."""
         clients = []
-        for server, models in ((self.alone, self.alone_models), (self.fleet, self.fleet_models)):
+        for server, models, rate in ((self.alone, self.alone_models, 60.0), (self.fleet, self.fleet_models, 30.0)):
             golden = [request for name in STEADY for request in questions(models / name).golden]
-            clients.append(Client(server.port, golden, connections=4, rate=30.0))
-        return clients
+            clients.append(Client(server.port, golden, connections=4, rate=rate))
+        drifting = questions(self.alone_models / "picture").golden
+        return [*clients, Client(self.alone.port, drifting, connections=2, rate=20.0)]
 
     def _too_much(self) -> list[Client]:
-        """More than `slow` can answer: refused, late, and given up by their clients."""
-        picture = png()
-        path = "/v1/classify?model=slow"
-        hurried = post(path, "image/png", picture, headers=["X-Request-Timeout-Ms: 300"])
-        patient = post(path, "image/png", picture)
-        return [Client(self.alone.port, [patient], 24, rate=32.0), Client(self.alone.port, [hurried], 8, rate=16.0)]
+        """More than `slow` can answer, and deadlines that nobody can keep."""
+        picture, port = png(), self.alone.port
+        patient = post("/v1/classify?model=slow", "image/png", picture)
+        hurried = post("/v1/classify?model=slow", "image/png", picture, headers=["X-Request-Timeout-Ms: 300"])
+        absurd = post("/v1/classify?model=fallback", "image/png", picture, headers=["X-Request-Timeout-Ms: 0.01"])
+        return [Client(port, [patient], 24, rate=32.0), Client(port, [hurried, absurd], 8, rate=16.0)]
 
     def _incidents(self) -> None:
         """One after the other; each lasts a few scrapes."""

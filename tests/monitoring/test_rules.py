@@ -111,9 +111,10 @@ def test_promtool_finds_nothing_wrong() -> None:
     assert f"{len(RULES)} rules found" in checked.stdout
 
 
-@pytest.mark.parametrize("file", TEST_FILES)
-def test_every_alert_fires_where_it_must_and_is_silent_where_it_nearly_does(file: str) -> None:
-    done = promtool("test", "rules", file)
+@pytest.mark.timeout(300)
+def test_every_alert_fires_where_it_must_and_is_silent_where_it_nearly_does() -> None:
+    """Those of days, in the other file, take as long again: `make monitoring-check` runs both."""
+    done = promtool("test", "rules", TEST_FILES[0])
     assert done.returncode == 0, done.stdout + done.stderr
 
 
