@@ -27,7 +27,7 @@ RECIPES = $(shell $(BIN)/modelyard recipes | cut -d' ' -f1)
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-models test test-serving test-clients serving-env clients-env test-gpu test-registry test-image drills k8s-check lint typecheck format docs bench bench-gpu soak capacity loadtest loadtest-ui reproduce
+.PHONY: help setup demo demo-models test test-serving test-clients serving-env clients-env test-gpu test-registry test-image drills k8s-check monitoring-check lint typecheck format docs bench bench-gpu soak capacity loadtest loadtest-ui reproduce
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -109,6 +109,11 @@ $(K8S)/.installed: k8s/requirements.txt
 	$(PYTHON) -m venv $(K8S)/.venv
 	$(K8S)/.venv/bin/pip install -q --disable-pip-version-check -r k8s/requirements.txt
 	touch $@
+
+monitoring-check: $(INSTALLED) ## rules, dashboard and alerts against a real Prometheus that scrapes real services (under 5 minutes)
+	k8s/tools.sh promtool=prometheus docker-compose=docker-compose
+	docker-compose --file docker/compose.yaml config --quiet
+	$(BIN)/python -m k8s.monitoring.check
 
 lint: $(INSTALLED) ## style, import rules, Dockerfiles
 	$(BIN)/ruff check .

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from bundle.manifest import schema
+from k8s.monitoring.make import PAGES as MONITORING
 from loadtests.capacity.figures import CAPACITY_FILE
 from loadtests.capacity.page import fill
 from serving.settings import Settings, describe
@@ -16,6 +17,7 @@ PAGES = {
     "docs/settings.md": lambda: describe(Settings),
     "docs/results.md": lambda: table(ROOT / "results"),
     "docs/capacity.md": lambda: fill(_read(ROOT / "docs/capacity.md"), ROOT / CAPACITY_FILE),
+    **MONITORING,
 }
 
 

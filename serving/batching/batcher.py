@@ -70,6 +70,11 @@ class Batcher:
         """Inputs that wait."""
         return self._waiting.number + self._gathering.number
 
+    @property
+    def queue_limit(self) -> int:
+        """Inputs that may wait."""
+        return self.policy.max_queue
+
     def predicted_wait_s(self) -> float:
         """How long an input that comes now would wait, by what rows cost lately."""
         return self.queue_depth * self._row_cost_s * self._lanes.num_busy_sources() / self.policy.instances

@@ -47,6 +47,7 @@ class Families:
         self._drift()
 
     def _requests(self) -> None:
+        self.build_info = self._gauge("build_info", "1, with the release of Modelyard that runs.", "livemax", "release")
         self.requests = self._counter("requests", "Requests answered, by route and status code.", "route", "code")
         self.request_seconds = self._histogram(
             "request_seconds", "From the head of a request to the last byte of its answer.", SECONDS, "route"
@@ -74,6 +75,7 @@ class Families:
         self.out_of_memory = self._counter("out_of_memory", "Batches that the device's memory did not hold.", model)
         self.load_failures = self._counter("load_failures", "Versions that were refused when they were loaded.", model)
         self.queue_depth = self._gauge("queue_depth", "Inputs that wait for a batch.", "livesum", model)
+        self.queue_limit = self._gauge("queue_limit", "Inputs that may wait; one more is refused.", "livesum", model)
         self.in_flight = self._gauge("in_flight", "Requests between their head and their answer.", "livesum", model)
 
     def _versions(self) -> None:

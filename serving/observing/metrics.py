@@ -10,6 +10,7 @@ import os
 import time
 from bisect import bisect_left
 from collections.abc import Iterable
+from importlib.metadata import version
 from pathlib import Path
 from typing import get_args
 
@@ -25,6 +26,7 @@ from serving.observing.gpu_metrics import gpu_figures
 from serving.observing.logs import lines_lost
 from serving.observing.model_metrics import ModelMetrics
 from serving.observing.nv_metrics import nv_families
+from serving.observing.process_metrics import process_figures
 from serving.observing.reserved import reserve, use_reserved
 from serving.observing.tallies import Tally
 
@@ -56,7 +58,7 @@ class Metrics:
         self._seconds: dict[str, Tally] = {}
         self._exemplars: dict[str, dict[int, Exemplar]] = {}  # route -> bucket -> the newest
         self._runs: dict[tuple[str, int], tuple[str, ...]] = {}  # what was told of a version last
-        self._gauges: dict[str, tuple[int, int]] = {}  # model -> what was pushed last
+        self._gauges: dict[str, tuple[int, int, int]] = {}  # model -> what was pushed last
         self._lines_lost = 0
         self._timer: asyncio.TimerHandle | None = None
         self._writing: dict[str, asyncio.Task[tuple[bytes, str]]] = {}  # Accept header -> a scrape under way
@@ -133,9 +135,10 @@ class Metrics:
         self.families.load_failures.labels(model).inc()
 
     def start(self) -> None:
-        """Push every 100 ms from now on, where other processes read it; call it on the event loop."""
+        """Tell what runs, and push every 100 ms from now on, where other processes read it; call it on the loop."""
+        self.families.build_info.labels(version("modelyard")).set(1)
         if MULTIPROCESS:
-            self._timer = asyncio.get_running_loop().call_later(PUSH_S, self._tick)
+            self._tick_later()
 
     def stop(self) -> None:
         """Push what is left."""
@@ -145,7 +148,10 @@ class Metrics:
 
     def _tick(self) -> None:
         self.push()
-        self.start()
+        self._tick_later()
+
+    def _tick_later(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(PUSH_S, self._tick)
 
     def push(self) -> None:
         """Bring Prometheus' objects up to date."""
@@ -170,15 +176,17 @@ class Metrics:
 
     def _push_gauges(self, models: list[ModelMetrics]) -> None:
         """Versions of one model share its gauges: their sums."""
-        sums = dict.fromkeys(self._gauges, (0, 0))
+        sums = dict.fromkeys(self._gauges, (0, 0, 0))
         for model in models:
-            depth, in_flight = sums.get(model.name, (0, 0))
+            depth, limit, in_flight = sums.get(model.name, (0, 0, 0))
             for queue in model.queues:
-                depth, in_flight = depth + queue.queue_depth, in_flight + queue.in_flight
-            sums[model.name] = depth, in_flight
-        for name, (depth, in_flight) in sums.items():
-            if self._gauges.get(name) != (depth, in_flight):
+                depth, limit = depth + queue.queue_depth, limit + queue.queue_limit
+                in_flight += queue.in_flight
+            sums[model.name] = depth, limit, in_flight
+        for name, (depth, limit, in_flight) in sums.items():
+            if self._gauges.get(name) != (depth, limit, in_flight):
                 self.families.queue_depth.labels(name).set(depth)
+                self.families.queue_limit.labels(name).set(limit)
                 self.families.in_flight.labels(name).set(in_flight)
         self._gauges = sums
 
@@ -210,7 +218,7 @@ class Metrics:
         return encode(Shown(self._collected())), content_type
 
     def _collected(self) -> list[Metric]:
-        found = [*self._source.collect(), *gpu_figures()]
+        found = [*self._source.collect(), *gpu_figures(), *process_figures()]
         return [*found, *nv_families(found)] if self._nv_metrics else found
 
 

@@ -24,6 +24,11 @@ class Queue(Protocol):
         ...
 
     @property
+    def queue_limit(self) -> int:
+        """Inputs that may wait."""
+        ...
+
+    @property
     def in_flight(self) -> int:
         """Requests that are not answered yet."""
         ...

@@ -42,7 +42,7 @@ def kept_by_dockerignore(path: str) -> bool:
 
 
 def test_there_is_an_image_for_each_use() -> None:
-    assert [file.suffix for file in FILES] == [".scoring", ".serving-cpu", ".serving-gpu", ".training"]
+    assert [file.suffix for file in FILES] == [".loadtests", ".scoring", ".serving-cpu", ".serving-gpu", ".training"]
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.suffix)
@@ -94,7 +94,17 @@ def test_the_image_says_what_it_is_and_how_it_is_stopped(file: Path) -> None:
     assert last.labels["org.opencontainers.image.title"] == f"modelyard-{file.suffix[1:]}"
     assert last.labels["org.opencontainers.image.licenses"] == "Apache-2.0"
     assert last.other["STOPSIGNAL"] == "SIGTERM"
-    assert last.exec_form("ENTRYPOINT") == ["modelyard"]
+    program, *arguments = last.exec_form("ENTRYPOINT")
+    assert (program, arguments) == ("modelyard", []) or file.suffix == ".loadtests"
+
+
+def test_the_image_of_load_tests_runs_the_users_that_it_copies() -> None:
+    last = image(ROOT / "docker/Dockerfile.loadtests")
+    program, flag, script = last.exec_form("ENTRYPOINT")
+    assert (program, flag) == ("locust", "--locustfile")
+    (copied,) = [step for step in last.steps if isinstance(step, Copy) and not step.stage]
+    assert script.startswith(copied.target)
+    assert (ROOT / copied.sources[0] / script.removeprefix(copied.target)).is_file()
 
 
 @pytest.mark.parametrize("file", SERVING, ids=lambda file: file.suffix)

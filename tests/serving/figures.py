@@ -14,6 +14,7 @@ class Queue:
 
     queue_depth: int = 0
     in_flight: int = 0
+    queue_limit: int = 16
 
 
 def families_of(exposition: str) -> dict[str, Metric]:

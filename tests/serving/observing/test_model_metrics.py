@@ -5,6 +5,7 @@ import pytest
 from runtime.choice import Choice
 from serving.batching.call import PHASES
 from serving.observing.metrics import Metrics
+from serving.observing.process_metrics import PROCESS_FAMILIES
 from tests.engine_records import GPU
 from tests.serving.figures import Queue, shown
 
@@ -99,6 +100,7 @@ def test_gauges_are_sums_over_the_queues_of_a_model(metrics: Metrics) -> None:
     old.queue_depth = 0
     assert shown(metrics)["modelyard_queue_depth"] == {("m",): 3}
     assert shown(metrics)["modelyard_in_flight"] == {("m",): 4}
+    assert shown(metrics)["modelyard_queue_limit"] == {("m",): 32}
 
 
 def test_a_queue_that_is_no_longer_there_counts_for_nothing(metrics: Metrics) -> None:
@@ -122,7 +124,9 @@ def test_scraping_again_adds_nothing(metrics: Metrics) -> None:
     model.answered({"compute": 0.1}, 1, 0.1)
     model.batch(1, 0.1)
     metrics.count_request("/r", 200, 0.1)
-    assert shown(metrics) == shown(metrics)
+    first, second = shown(metrics), shown(metrics)
+    assert first.keys() == second.keys()
+    assert [name for name in first.keys() - PROCESS_FAMILIES.keys() if first[name] != second[name]] == []
 
 
 def test_a_version_that_is_gone_takes_its_series_and_leaves_the_models(metrics: Metrics) -> None:

@@ -10,6 +10,7 @@ from serving.observing.gpu_metrics import GPU_FAMILIES
 from serving.observing.input_statistics import KINDS
 from serving.observing.metrics import Metrics
 from serving.observing.nv_metrics import NV_FAMILIES
+from serving.observing.process_metrics import PROCESS_FAMILIES
 from serving.observing.psi import MAX_BINS, MIN_SAMPLES, NOTABLE, SERIOUS
 from tests.serving.running import ROOT
 
@@ -23,12 +24,12 @@ def page() -> str:
 
 def test_the_table_of_figures_is_the_one_of_the_code(page: str) -> None:
     told = {name: (kind, labels, text) for name, kind, labels, text in ROW.findall(page)}
-    there_are = Metrics().families.table | GPU_FAMILIES
+    there_are = Metrics().families.table | GPU_FAMILIES | PROCESS_FAMILIES
     assert told == {name: (family.kind, ", ".join(family.labels), family.text) for name, family in there_are.items()}
 
 
 def test_every_name_that_the_page_uses_is_there(page: str) -> None:
-    known = Metrics().families.table.keys() | GPU_FAMILIES.keys()
+    known = Metrics().families.table.keys() | GPU_FAMILIES.keys() | PROCESS_FAMILIES.keys()
     used = {re.sub(r"_(bucket|sum|count)$", "", name) for name in re.findall(r"modelyard_[a-z_]+", page)}
     assert used - known == set()
 
