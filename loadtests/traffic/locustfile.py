@@ -114,6 +114,7 @@ def start(environment: Any, **_: Any) -> None:
     Process.seen = Ledger()
     if isinstance(environment.runner, MasterRunner):
         return
+    environment.parsed_options.host = environment.host  # a worker's comes from its master, a page's from its form
     try:
         Process.traffic = Traffic(environment.parsed_options)
         Process.traffic.make_cases()
@@ -147,6 +148,15 @@ def hear(client_id: str, data: dict[str, Any]) -> None:
     """On the master."""
     if KEY in data:
         Process.seen.add(Ledger.from_plain(data[KEY]))
+
+
+@events.quitting.add_listener
+def check_anything(environment: Any, **_: Any) -> None:
+    """A run without a single request is no pass, whatever became of the workers."""
+    headless = environment.parsed_options.headless and not isinstance(environment.runner, WorkerRunner)
+    if headless and not Process.seen.series and environment.process_exit_code is None:
+        log.error("no request was made: did the workers end, and what did they say?")
+        environment.process_exit_code = CANNOT_RUN
 
 
 @events.quit.add_listener

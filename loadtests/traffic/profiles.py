@@ -58,7 +58,7 @@ PROFILES: dict[str, Profile] = {
     "steady": Profile((flat(25, 0.4),)),
     "ramp": Profile((Stage(25, 0.1, 0.6), flat(5, 0.6))),
     "spike": Profile((flat(8, 0.3), flat(8, 1.5), flat(16, 0.3))),
-    "overload": Profile((flat(20, 2.5),)),
+    "overload": Profile((flat(20, 1.75),)),
     "soak": Profile((flat(45, 0.4),)),
 }
 """Name -> its course. `step` is made of --steps."""

@@ -75,7 +75,7 @@ class Spike(_Profiled):
 
 
 class Overload(_Profiled):
-    """Two and a half times the rate."""
+    """One and three quarters of the rate."""
 
     abstract = False
     name = "overload"

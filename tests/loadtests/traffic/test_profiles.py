@@ -24,7 +24,7 @@ from loadtests.traffic.profiles import PROFILES, Profile, Stage, num_users, pars
         ("spike", 8, 1.5),
         ("spike", 16, 0.3),
         ("spike", 32, None),
-        ("overload", 1, 2.5),
+        ("overload", 1, 1.75),
         ("soak", 44, 0.4),
     ],
 )

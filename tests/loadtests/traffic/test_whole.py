@@ -23,6 +23,8 @@ RIGHT = "calm: {all: {wrong: 0, failed: 0, unanswered: 0, unaccounted: 0, answer
 LOCUST = ("-m", "locust", "-f", "loadtests/traffic/locustfile.py", "--headless", "--stop-timeout", "30")
 
 COUNTER = "# TYPE modelyard_requests_total counter\n"
+WORKERS = ("-m", "locust", "-f", "loadtests/traffic/locustfile.py", "--worker", "--processes", "2")
+MASTER = ("--master", "--expect-workers", "2", "--expect-workers-max-wait", "60")
 
 pytestmark = pytest.mark.xdist_group("traffic")
 
@@ -81,10 +83,16 @@ def test_workers_of_a_distributed_run_add_up(models: Path, server: tuple[Server,
     before = requests_of(server[0])
     ledger, rate = tmp_path / "ledger.json", ("--shape", "steady", "--rate", "80", "--stretch", "0.1")
     at = ("--host", server[0].url, "--bundles", str(models), "--families", "classify,text-embed=2")
-    number = str(free_port())
-    port = ("--master-bind-port", number, "--master-port", number)
-    done = run(*LOCUST, *at, *rate, *port, "--processes", "2", "--ledger", str(ledger))
-    assert done.returncode == 0, done.stdout + done.stderr
+    port, log = str(free_port()), tmp_path / "workers.txt"
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(
+            [sys.executable, *WORKERS, "--master-port", port], cwd=ROOT, stdout=output, stderr=output
+        ) as workers,
+    ):
+        done = run(*LOCUST, *at, *rate, "--master-bind-port", port, *MASTER, "--ledger", str(ledger))
+        code = workers.wait(30)
+    assert (done.returncode, code) == (0, 0), done.stdout + done.stderr + log.read_text()
     seen = json.loads(ledger.read_text())
     assert {name.split(" ")[0] for name in seen["series"]} == {"classify", "text-embed"}
     outcomes = [series["outcomes"] for series in seen["series"].values()]
