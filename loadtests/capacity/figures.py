@@ -40,6 +40,12 @@ class Step(Spec):
     """Share of requests: the same step in the simulation, with this run's own service times."""
 
     @property
+    def generator_was_full(self) -> bool:
+        """Whether the load generator had no time: its processor was busy, or it sent fewer than chance explains."""
+        chance = 1 + 4 / max(1, self.requests) ** 0.5  # four standard deviations of Poisson arrivals
+        return self.generator_busy > GENERATOR_LIMIT or self.sent_per_second * chance < self.asked_per_second
+
+    @property
     def shed_share(self) -> float:
         """Of all requests."""
         return self.shed / self.requests if self.requests else 0.0
@@ -110,7 +116,7 @@ class Model(Spec):
         if rate is None:
             return False
         upto = [step for step in self.in_order if step.asked_per_second <= rate]
-        return rate == self.in_order[-1].asked_per_second or any(step.generator_busy > GENERATOR_LIMIT for step in upto)
+        return rate == self.in_order[-1].asked_per_second or any(step.generator_was_full for step in upto)
 
 
 UNSTEADY = 1.15

@@ -39,8 +39,8 @@ LIMIT_OVER_ALONE = 5
 ENOUGH = 600
 """Requests of a step at half of the rate, so that its p99 is that of six or more."""
 SHORTEST_S, LONGEST_S = 3.0, 10.0
-GENERATOR_MOST = 700.0
-"""More than Locust asks for in a second on one processor here; quicker models are stepped up to this."""
+GENERATOR_MOST = 2000.0
+"""About what Locust can ask for in a second on one processor; quicker models are stepped up to a fifth over it."""
 QUEUE_S = 0.25
 """How long a full queue takes: an overload has to fill it within a step."""
 CONNECTIONS = 32

@@ -102,7 +102,7 @@ def test_bounds_are_taken_at_once() -> None:
     st.integers(1, 5),
     st.integers(5, 20),
 )
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 def test_it_stays_within_its_bounds_and_its_speed(rounds: list[list[float]], least: int, most: int) -> None:
     scaler = Autoscaler(HpaSpec({"m": 10}, least, most))
     wanted = least
@@ -113,7 +113,7 @@ def test_it_stays_within_its_bounds_and_its_speed(rounds: list[list[float]], lea
 
 
 @given(st.lists(st.floats(0, 100), min_size=1, max_size=12), st.floats(0.5, 50), st.floats(0, 50))
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 def test_more_work_never_wants_fewer_pods(values: list[float], target: float, more: float) -> None:
     current = len(values)
     busier = [value + more for value in values]

@@ -149,7 +149,7 @@ def test_batches_grow_with_the_load() -> None:
     st.dictionaries(st.integers(1, 64), st.floats(0.1, 500), min_size=1, max_size=5), st.floats(1, 5000),
     st.integers(1, 64),
 )  # fmt: skip
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 def test_a_table_is_made_to_reach_a_rate(table: dict[int, float], rate: float, largest: int) -> None:
     times = ServiceTimes(table).to_reach(rate, largest)
     assert times.most_per_second(largest) == pytest.approx(rate)

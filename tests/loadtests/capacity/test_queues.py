@@ -103,7 +103,7 @@ def test_how_busy_pods_may_be_within_a_limit_is_what_the_simulation_holds(server
 @given(
     limit=st.floats(1.0, 100.0), servers=st.integers(1, 60), arrivals=st.floats(1.0, 5.0), more=st.floats(0.01, 10.0)
 )
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 def test_more_time_more_servers_and_steadier_arrivals_never_allow_less(
     limit: float, servers: int, arrivals: float, more: float
 ) -> None:
