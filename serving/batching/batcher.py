@@ -45,6 +45,7 @@ class Batcher:
 
     def __init__(self, what: str, compute: Compute, policy: Policy, lanes: Lanes, observer: Observer) -> None:
         self.service_s = 0.0
+        self.queue_limit = policy.max_queue
         self.in_flight = 0
         """Requests accepted and not yet answered."""
         self.policy = policy
@@ -69,11 +70,6 @@ class Batcher:
     def queue_depth(self) -> int:
         """Inputs that wait."""
         return self._waiting.number + self._gathering.number
-
-    @property
-    def queue_limit(self) -> int:
-        """Inputs that may wait."""
-        return self.policy.max_queue
 
     def predicted_wait_s(self) -> float:
         """How long an input that comes now would wait, by what rows cost lately."""
