@@ -11,7 +11,8 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import common as common_model
 from grafana_foundation_sdk.models import dashboard as model
 
-from k8s.monitoring.panels import EVENTS, ROWS, VARIABLES, Event, Panel, Query
+from k8s.monitoring.panel import Panel, Query
+from k8s.monitoring.panels import EVENTS, ROWS, VARIABLES, Event
 
 UID = "modelyard"
 SOURCE = model.DataSourceRef(type_val="prometheus", uid="${datasource}")
