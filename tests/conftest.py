@@ -1,6 +1,7 @@
 """Fixtures shared by packages: a tiny trained run and a bundle made from it, once a test process."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,10 @@ import pytest
 # Before torch is imported, and for every process that tests start: test processes share the cores already, and threads
 # of several trainings that wait for each other by spinning make all of them ten times slower.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# What a script begins with `&` ignores SIGINT, and so would every command that tests start and interrupt.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 from bundle.store import Bundle, open_bundle
 from tests.builders import write_fake_bundle
