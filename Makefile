@@ -27,7 +27,7 @@ RECIPES = $(shell $(BIN)/modelyard recipes | cut -d' ' -f1)
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-models test test-serving test-clients serving-env clients-env test-gpu test-registry test-image drills k8s-check monitoring-check lint typecheck format docs bench bench-gpu soak capacity loadtest loadtest-ui reproduce
+.PHONY: help setup demo demo-models test test-serving test-clients serving-env clients-env test-gpu test-registry test-image drills k8s-check monitoring-check lint typecheck format docs bench bench-gpu soak capacity loadtest loadtest-ui release-check reproduce
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,7 +62,7 @@ test: $(INSTALLED) ## all tests
 test-serving: serving-env ## install the serving extra alone, as a wheel, and run tests of the whole service where torch cannot be imported
 	! $(SERVING)/.venv/bin/python -c 'import torch' 2> /dev/null
 	cp -r tests pyproject.toml $(SERVING)
-	cd $(SERVING) && .venv/bin/pytest tests/runtime tests/serving/endpoints tests/serving/oip $(addprefix tests/serving/,$(WHOLE))
+	cd $(SERVING) && .venv/bin/pytest tests/serving/endpoints tests/serving/oip $(addprefix tests/serving/,$(WHOLE))
 
 serving-env: ## the environment of test-serving
 	rm -rf $(SERVING) && mkdir -p $(SERVING)
@@ -100,10 +100,11 @@ drills: $(INSTALLED) ## faults on purpose on real processes, with a report (buil
 	-@sh k8s/tools.sh bindfs=bindfs faketime=faketime taskset=util-linux setpriv=util-linux
 	$(BIN)/pytest -m '' -n 0 -p tests.drills.report -rs tests/drills $(DRILLS_ELSEWHERE)
 
-k8s-check: $(K8S)/.installed ## build, validate and look over the manifests of k8s/, into build/k8s/report.md; needs no cluster
+k8s-check: $(INSTALLED) $(K8S)/.installed ## build, validate and look over the manifests of k8s/, into build/k8s/report.md; needs no cluster
 	k8s/tools.sh promtool=prometheus
 	k8s/kubectl.sh $(K8S)/bin
 	PATH="$(CURDIR)/$(K8S)/bin:$$PATH" $(K8S)/.venv/bin/python k8s/check.py
+	PATH="$(CURDIR)/$(K8S)/bin:$$PATH" $(BIN)/pytest -m whole -n 2 tests/architecture/test_k8s_run.py
 
 $(K8S)/.installed: k8s/requirements.txt
 	$(PYTHON) -m venv $(K8S)/.venv
@@ -148,6 +149,7 @@ $(BENCH)/.made: $(DEMO)/models/minilm/1
 
 # Own models: make loadtest MODELS=build/demo/models. More: LOADTEST_FLAGS='--shapes steady --stretch 0.5', see docs/loadtests.md.
 loadtest: $(INSTALLED) ## Locust against a server of its own: all endpoints, every answer checked, judged by thresholds (under 10 minutes)
+	$(BIN)/pytest -m whole -n 0 tests/loadtests/traffic
 	$(BIN)/python -m loadtests.traffic $(if $(MODELS),--models $(MODELS)) $(LOADTEST_FLAGS)
 
 loadtest-ui: $(INSTALLED) ## the same server, and Locust's page on http://127.0.0.1:8089
@@ -163,6 +165,8 @@ capacity: $(BENCH)/.made ## what one pod can do, by model and latency limit, and
 	$(BIN)/python -m loadtests.capacity measure $(addprefix $(BENCH)/models/,tiny picture text) $(addprefix build/loadtest/models/load-,segment detect anomaly series text-classify)
 	$(BIN)/python -m loadtests.capacity simulate
 	$(BIN)/python docs/generate.py
+
+release-check: test-clients test-registry test-image k8s-check monitoring-check loadtest drills ## before a release: what CI has no time for (about 45 minutes)
 
 reproduce: $(INSTALLED) ## train every recipe anew (about an hour on 2 cores; public sets from MODELYARD_DATA), rewrite results/ and docs/results.md
 	rm -rf build/reproduce

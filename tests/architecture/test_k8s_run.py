@@ -28,7 +28,7 @@ from tests.serving.running import environment_with, free_port
 PRESTOP_S = 0.5  # in place of ten, of which the nine and a half others would be the same
 PORTS = ("MODELYARD_PORT", "MODELYARD_GRPC_PORT", "MODELYARD_METRICS_PORT")
 KEY = make_key("alice")
-pytestmark = needs_kubectl
+pytestmark = [needs_kubectl, pytest.mark.whole]
 
 
 @dataclass

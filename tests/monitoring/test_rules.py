@@ -112,6 +112,7 @@ def test_promtool_finds_nothing_wrong() -> None:
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.whole
 def test_every_alert_fires_where_it_must_and_is_silent_where_it_nearly_does() -> None:
     """Those of days, in the other file, take as long again: `make monitoring-check` runs both."""
     done = promtool("test", "rules", TEST_FILES[0])

@@ -155,18 +155,17 @@ def test_too_many_bad_rows_stop_a_job(series_bundle: Path, cluster: TwoNodes, tm
     assert not (tmp_path / "out/_summary.json").exists()
 
 
-@pytest.mark.parametrize(("share", "code", "last"), [(0.2, 3, "allows; the first: "), (1, 0, "30000 rows in ")])
 def test_how_a_job_ended_is_told_where_ray_is_slow_to_be_left(
-    series_bundle: Path, cluster: TwoNodes, tmp_path: Path, share: float, code: int, last: str
+    series_bundle: Path, cluster: TwoNodes, tmp_path: Path
 ) -> None:
     path = write_series(tmp_path / "in.parquet", NUM_ROWS, bad=range(500, NUM_ROWS))
-    asked = ["score", series_bundle, path, tmp_path / "out", "--max-error-share", share, "--runner", "ray"]
+    asked = ["score", series_bundle, path, tmp_path / "out", "--max-error-share", 0.2, "--runner", "ray"]
     done = subprocess.run(
         [sys.executable, "-c", SLOW_TO_LEAVE, *map(str, asked), "--ray-address", cluster.address],
         capture_output=True, text=True, check=False, env=environment(), timeout=PATIENCE_S,
     )  # fmt: skip
-    assert done.returncode == code, done.stderr
-    assert last in done.stderr.splitlines()[-1]
+    assert done.returncode == 3, done.stderr
+    assert "allows; the first: " in done.stderr.splitlines()[-1]
 
 
 @pytest.mark.parametrize(

@@ -18,9 +18,9 @@ from tests.serving.wire import BOUNDARY, MULTIPART, error_of, instances, multipa
 CLASSIFY = "/v1/classify"
 OFFLINE = {
     tree.BundleError, tree.ParityError, tree.DataError, tree.RunError, tree.UnusableModel,
-    tree.OutputTaken, tree.TooManyErrors,
+    tree.OutputTaken, tree.TooManyErrors, tree.SourceError, tree.SourceInterrupted,
 }  # fmt: skip
-"""Raised where nobody waits for an answer: while models are loaded, exported or trained, and by scoring jobs."""
+"""Raised where nobody waits for an answer: while models are loaded, exported or trained, and by scoring jobs and fetches."""
 
 STRANGE_CHARSET = f"{MULTIPART['content-type']}; charset=undefined"
 GOOD = [

@@ -26,7 +26,7 @@ COUNTER = "# TYPE modelyard_requests_total counter\n"
 WORKERS = ("-m", "locust", "-f", "loadtests/traffic/locustfile.py", "--worker", "--processes", "2")
 MASTER = ("--master", "--expect-workers", "2", "--expect-workers-max-wait", "60")
 
-pytestmark = pytest.mark.xdist_group("traffic")
+pytestmark = pytest.mark.whole
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
