@@ -20,7 +20,7 @@ OFFLINE = {
     tree.BundleError, tree.ParityError, tree.DataError, tree.RunError, tree.UnusableModel,
     tree.OutputTaken, tree.TooManyErrors, tree.SourceError, tree.SourceInterrupted,
 }  # fmt: skip
-"""Raised where nobody waits for an answer: while models are loaded, exported or trained, and by scoring jobs and fetches."""
+"""Raised where nobody waits for an answer: as models are loaded, exported or trained, by scoring jobs and fetches."""
 
 STRANGE_CHARSET = f"{MULTIPART['content-type']}; charset=undefined"
 GOOD = [
