@@ -9,7 +9,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 SERVING := build/serving
 # Tests of the service as a whole: what would notice a package that is missing. `make test` runs all.
-WHOLE := test_app.py test_commands.py http/test_models.py http/test_openai.py repository/test_repository.py security/test_tls.py workers/test_workers.py
+WHOLE := test_app.py test_commands.py http/test_models.py http/test_openai.py repository/test_repository.py security/test_tls.py
 CLIENTS := build/clients
 K8S := build/k8s
 # An environment of its own: the GPU's wheel of ONNX Runtime owns the same files as the CPU's, which .venv has.
@@ -167,6 +167,7 @@ capacity: $(BENCH)/.made ## what one pod can do, by model and latency limit, and
 	$(BIN)/python docs/generate.py
 
 release-check: test-clients test-registry test-image k8s-check monitoring-check loadtest drills ## before a release: what CI has no time for (about 45 minutes)
+	$(BIN)/pytest -m whole
 
 reproduce: $(INSTALLED) ## train every recipe anew (about an hour on 2 cores; public sets from MODELYARD_DATA), rewrite results/ and docs/results.md
 	rm -rf build/reproduce

@@ -177,6 +177,7 @@ def test_the_linter_of_dockerfiles_has_nothing_to_say(file: Path) -> None:
 
 
 @pytest.mark.skipif(not shutil.which("readelf"), reason="readelf (binutils) is not installed")
+@pytest.mark.whole
 def test_no_installed_wheel_needs_a_library_that_the_slim_base_lacks() -> None:
     """The images install nothing by apt-get, so everything else has to be in the wheels."""
     site = Path(sys.executable).parents[1] / "lib" / f"python3.{sys.version_info[1]}" / "site-packages"

@@ -37,6 +37,7 @@ def test_golden_answers_over_http_are_those_of_a_predictor_here(tiny_bundle: Bun
             assert prediction["score"] == pytest.approx(expected.score, abs=1e-6)  # type: ignore[attr-defined]
 
 
+@pytest.mark.whole
 def test_the_bench_runs_and_finds_no_wrong_answer(tiny_bundle: Bundle, tmp_path: Path) -> None:
     repository, name = tiny_bundle.folder.parent.parent, tiny_bundle.folder.parent.name
     chosen = ["--models", name, "--connections", "1", "8", "--seconds", "0.3", "--rounds", "1", "--parts", "loads"]

@@ -70,6 +70,7 @@ class Changed:
 
 
 @COMPILERS_OWN
+@pytest.mark.whole
 def test_one_run_measures_engines_and_the_service(yard: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = yard / "figures.json"
     options = Options(
