@@ -33,7 +33,8 @@ STEADY = ("picture", "text", "series", "fallback")
 REFERENCE = {"label_share": [0.01, 0.01, 0.98], "score_histogram": [0.0] * 9 + [1.0]}
 """Of another test split than what is asked: drift."""
 GOLDEN = ("--golden-every-s", "2", "--golden-failures-to-die", "1000")
-JOB_ROWS, BAD_EVERY, NUM_STEPS = 20_000, 10, 24
+JOB_ROWS, JOB_TIMES, BAD_EVERY, NUM_STEPS = 20_000, 12, 10, 24
+"""So many rows, so many times over: a job must be scraped more than once, also on a quick machine."""
 
 
 def write_models(repository: Path, *, sound: bool) -> None:
@@ -175,7 +176,7 @@ class Rehearsal:
         """A scoring job with bad rows."""
         rows = self.folder / "rows.parquet"
         beats = [[1.0] * (1 if row % BAD_EVERY == 0 else NUM_STEPS) for row in range(JOB_ROWS)]
-        parquet.write_table(pyarrow.table({"series": beats}), rows)
+        parquet.write_table(pyarrow.concat_tables([pyarrow.table({"series": beats})] * JOB_TIMES), rows)
         command = [sys.executable, "modelyard.py", "score", str(self.fleet_models / "series"), str(rows),
                    str(self.folder / "scored"), "--metrics-port", str(self.metrics_ports["job"])]  # fmt: skip
         with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as job:
