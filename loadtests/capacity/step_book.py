@@ -7,8 +7,7 @@ Locust.
 from dataclasses import dataclass
 from typing import Any
 
-from loadtests.traffic.case import Outcome
-from loadtests.traffic.ledger import Ledger
+from loadtests.traffic.ledger import Ended, Ledger
 
 SETTLE_S = 1.5
 """Locust looks once a second how many users there should be."""
@@ -45,23 +44,12 @@ class StepBook(Ledger):
         start = self._begin + step * self._seconds
         return start + SETTLE_S, start + self._seconds
 
-    def note(
-        self,
-        name: str,
-        route: str,
-        status: int,
-        outcome: Outcome,
-        why: str,
-        due: float,
-        sent: float,
-        came: float,
-        timeout_ms: float | None,
-    ) -> None:
+    def note(self, ended: Ended) -> None:
         """One request, into the whole and into its step."""
-        super().note(name, route, status, outcome, why, due, sent, came, timeout_ms)
-        step = self.step_of(due)
+        super().note(ended)
+        step = self.step_of(ended.due)
         if step is not None:
-            self.ledgers[step].note(name, route, status, outcome, why, due, sent, came, timeout_ms)
+            self.ledgers[step].note(ended)
 
 
 def to_plain(book: StepBook, moments: list[tuple[Moment, Moment]]) -> list[dict[str, Any]]:

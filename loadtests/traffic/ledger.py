@@ -8,7 +8,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from loadtests.traffic.case import Outcome
 
@@ -63,6 +63,23 @@ class Series:
     """Outcome -> a few of its reasons."""
 
 
+class Ended(NamedTuple):
+    """A request that has ended; moments are seconds of the epoch."""
+
+    name: str
+    """Of its case: family and form."""
+    route: str
+    status: int
+    """0 where there was no answer."""
+    outcome: Outcome
+    why: str
+    due: float
+    sent: float
+    came: float
+    timeout_ms: float | None
+    """What the request itself said that it may take."""
+
+
 @dataclass
 class Ledger:
     """All series, and the course of time."""
@@ -77,38 +94,27 @@ class Ledger:
     ended: Counter[int] = field(default_factory=Counter)
     """Requests that ended in whatever way, by second of the epoch."""
 
-    def note(
-        self,
-        name: str,
-        route: str,
-        status: int,
-        outcome: Outcome,
-        why: str,
-        due: float,
-        sent: float,
-        came: float,
-        timeout_ms: float | None,
-    ) -> None:
-        """One request, with the moments when it was due, was sent, and was answered (seconds of the epoch)."""
-        one = self.series.setdefault(name, Series(route))
-        one.outcomes[outcome] += 1
-        if status:
-            one.codes[status] += 1
-        took_ms = (came - due) * 1e3
-        self.lag.add((sent - due) * 1e3)
-        self.due[int(due)] += 1
-        self.ended[int(came)] += 1
-        if outcome == "good":
+    def note(self, ended: Ended) -> None:
+        """One request."""
+        one = self.series.setdefault(ended.name, Series(ended.route))
+        one.outcomes[ended.outcome] += 1
+        if ended.status:
+            one.codes[ended.status] += 1
+        took_ms, answered_in_ms = (ended.came - ended.due) * 1e3, (ended.came - ended.sent) * 1e3
+        self.lag.add((ended.sent - ended.due) * 1e3)
+        self.due[int(ended.due)] += 1
+        self.ended[int(ended.came)] += 1
+        if ended.outcome == "good":
             one.times.add(took_ms)
-            one.from_sent.add((came - sent) * 1e3)
-            one.late += timeout_ms is not None and (came - sent) * 1e3 > timeout_ms
-            self.good[int(came)] += 1
+            one.from_sent.add(answered_in_ms)
+            one.late += ended.timeout_ms is not None and answered_in_ms > ended.timeout_ms
+            self.good[int(ended.came)] += 1
             return
-        if outcome == "shed":
+        if ended.outcome == "shed":
             one.sheds.add(took_ms)
-        examples = one.examples.setdefault(outcome, [])
+        examples = one.examples.setdefault(ended.outcome, [])
         if len(examples) < EXAMPLES:
-            examples.append(why)
+            examples.append(ended.why)
 
     def add(self, other: Self) -> None:
         """What another process saw."""

@@ -10,6 +10,7 @@ from gevent.pool import Group
 from locust import User, task
 
 from loadtests.traffic.case import Case, outcome_of
+from loadtests.traffic.ledger import Ended
 from loadtests.traffic.pacing import Arrivals, now
 from loadtests.traffic.traffic import Traffic
 
@@ -72,7 +73,7 @@ class TrafficUser(User):
         outcome, why = outcome_of(case, answer)
         traffic = self._traffic
         traffic.ledger.note(
-            case.name, case.route, answer.status, outcome, why, due, sent, came, traffic.access.timeout_ms
+            Ended(case.name, case.route, answer.status, outcome, why, due, sent, came, traffic.access.timeout_ms)
         )
         self.environment.events.request.fire(
             request_type=SHED if outcome == "shed" else case.protocol,

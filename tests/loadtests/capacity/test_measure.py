@@ -9,6 +9,8 @@ from bundle.errors import RunError
 from loadtests.capacity.one_processor import on, two_processors
 from loadtests.capacity.scraped import batches
 from loadtests.capacity.step_book import SETTLE_S, Moment, StepBook, from_plain, to_plain
+from loadtests.traffic.case import Outcome
+from loadtests.traffic.ledger import Ended
 
 PAGE = """# TYPE modelyard_version_batches_total counter
 modelyard_version_batches_total{{model="m",version="1",rows="1"}} {one}
@@ -19,8 +21,8 @@ modelyard_version_batch_seconds_total{{model="m",version="1",rows="4"}} {four_s}
 """
 
 
-def note(book: StepBook, due: float, outcome: str = "good") -> None:
-    book.note("classify raw", "/v1/classify", 200, outcome, "", due, due, due + 0.5, None)  # type: ignore[arg-type]
+def note(book: StepBook, due: float, outcome: Outcome = "good") -> None:
+    book.note(Ended("classify raw", "/v1/classify", 200, outcome, "", due, due, due + 0.5, None))
 
 
 def test_a_request_belongs_to_the_step_in_which_it_fell_due_whenever_it_is_answered() -> None:

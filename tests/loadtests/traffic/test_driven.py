@@ -13,7 +13,7 @@ from loadtests.traffic.case import Answer, Case, outcome_of
 from loadtests.traffic.counters import SETTLE_S, apart, parse
 from loadtests.traffic.families import FAMILIES, TrafficError
 from loadtests.traffic.inputs import read_inputs
-from loadtests.traffic.ledger import Ledger
+from loadtests.traffic.ledger import Ended, Ledger
 from loadtests.traffic.served import available, discover, golden_cases
 from serving.security.keys import make_key
 from tests.builders import png
@@ -80,7 +80,8 @@ def answers(yard: Yard, cases: dict[str, list[Case]]) -> dict[str, list[Answer]]
         asker.close()
     for name, some in cases.items():
         for case, answer in zip(some, found[name], strict=True):
-            ledger.note(case.name, case.route, answer.status, outcome_of(case, answer)[0], "", 0, 0, 0, None)
+            outcome = outcome_of(case, answer)[0]
+            ledger.note(Ended(case.name, case.route, answer.status, outcome, "", 0, 0, 0, None))
     assert apart(before, after, ledger) == 0
     return found
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from loadtests.traffic.case import Outcome
 from loadtests.traffic.counters import apart, differences, parse
-from loadtests.traffic.ledger import Ledger, Times
+from loadtests.traffic.ledger import Ended, Ledger, Times
 from loadtests.traffic.measures import family_measures, outstanding, rate, recovery_s
 from loadtests.traffic.profiles import Profile, flat
 
@@ -26,7 +26,7 @@ STATUS = {"good": 200, "wrong": 200, "shed": 503, "failed": 500, "unanswered": 0
 def ledger_of(noted: list[Noted]) -> Ledger:
     ledger = Ledger()
     for name, outcome, due, took in noted:
-        ledger.note(name, "/" + name, STATUS[outcome], outcome, outcome, due, due, due + took, 1000)
+        ledger.note(Ended(name, "/" + name, STATUS[outcome], outcome, outcome, due, due, due + took, 1000))
     return ledger
 
 
